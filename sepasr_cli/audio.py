@@ -1,0 +1,117 @@
+"""Audio files in and out. Letters: M microphone, N sample. Audio is float32 in [-1, 1], shape (M, N)."""
+
+from dataclasses import dataclass
+from math import gcd
+from pathlib import Path
+
+import numpy as np
+import soundfile
+from numpy.typing import NDArray
+
+from sepasr_cli.errors import SepasrError
+from sepasr_cli.files import atomic
+
+Audio = NDArray[np.float32]
+
+#: Endings of the files looked for in a folder; a file named outright may have any ending that soundfile reads.
+SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".sph", ".aiff", ".aif", ".au", ".caf", ".w64", ".rf64")
+
+
+@dataclass(frozen=True)
+class AudioInfo:
+    """What a file's header says."""
+
+    sample_rate: int
+    channels: int
+    frames: int
+
+    @property
+    def duration(self) -> float:
+        """Length in seconds."""
+        return self.frames / self.sample_rate
+
+
+def info(path: Path) -> AudioInfo:
+    """Read a file's header.
+
+    Raises:
+        SepasrError: where the file is missing, empty or no audio.
+    """
+    if not path.is_file():
+        raise SepasrError(f"{path}: no such file; check the path")
+    if path.stat().st_size == 0:
+        raise SepasrError(f"{path}: the file is empty; expected audio")
+    try:
+        header = soundfile.info(str(path))
+    except (soundfile.LibsndfileError, OSError, RuntimeError):
+        raise SepasrError(f"{path}: not an audio file that can be read; expected WAV, FLAC, OGG, MP3 or NIST SPHERE") from None
+    return AudioInfo(header.samplerate, header.channels, header.frames)
+
+
+def read(path: Path, start: float = 0.0, end: float | None = None) -> tuple[Audio, int]:
+    """Read a file, or the part of it between two times in seconds.
+
+    Returns:
+        The audio, shape (M, N), and its sample rate in Hz.
+
+    Raises:
+        SepasrError: where the file is missing, no audio, truncated, empty, or holds NaN or infinite samples.
+    """
+    header = info(path)
+    rate = header.sample_rate
+    first = round(start * rate)
+    last = header.frames if end is None else round(end * rate)
+    if not 0 <= first <= last <= header.frames:
+        raise SepasrError(f"{path}: {start:g}-{last / rate:g} s asked for, the file has {header.duration:g} s; check the times")
+    try:
+        samples, _ = soundfile.read(str(path), start=first, stop=last, dtype="float32", always_2d=True)
+    except (soundfile.LibsndfileError, RuntimeError):
+        raise SepasrError(f"{path}: the audio is damaged or truncated; copy the file again") from None
+    if len(samples) < last - first:
+        raise SepasrError(f"{path}: truncated, {len(samples)} samples found where {last - first} were announced; copy the file again")
+    if samples.size == 0:
+        raise SepasrError(f"{path}: holds no samples; expected audio")
+    if not np.isfinite(samples).all():
+        raise SepasrError(f"{path}: holds NaN or infinite samples; write the file again from its source")
+    return np.ascontiguousarray(samples.T), rate
+
+
+def write(path: Path, audio: NDArray[np.floating], sample_rate: int, subtype: str | None = None) -> None:
+    """Write audio of shape (M, N) or (N,), whole or not at all; the format is told by the ending.
+
+    FLAC and WAV hold 16 bits unless `subtype` (soundfile's name, such as FLOAT or PCM_24) says otherwise.
+
+    Raises:
+        SepasrError: where samples pass full scale in an integer format, or are not finite.
+    """
+    samples = np.atleast_2d(np.asarray(audio)).T
+    if not np.isfinite(samples).all():
+        raise SepasrError(f"{path}: refused to write NaN or infinite samples")
+    subtype = subtype or ("PCM_16" if path.suffix.lower() in (".wav", ".flac") else None)
+    peak = float(np.abs(samples).max(initial=0.0))
+    if subtype not in ("FLOAT", "DOUBLE") and peak > 1.0:
+        raise SepasrError(f"{path}: a peak of {peak:.3f} would clip; scale the audio to at most 1 before writing")
+    with atomic(path) as temporary:
+        try:
+            soundfile.write(str(temporary), samples, sample_rate, subtype=subtype)
+        except (soundfile.LibsndfileError, ValueError) as error:
+            raise SepasrError(f"{path}: cannot be written: {error}") from None
+
+
+def resample(audio: NDArray[np.floating], rate: int, wanted: int) -> Audio:
+    """Resample along the last axis by a polyphase filter; N becomes ceil(N * wanted / rate)."""
+    if rate == wanted:
+        return np.asarray(audio, np.float32)
+    from scipy.signal import resample_poly
+
+    common = gcd(rate, wanted)
+    return np.asarray(resample_poly(audio, wanted // common, rate // common, axis=-1), np.float32)
+
+
+def find(folder: Path) -> list[Path]:
+    """Every audio file below a folder, hidden ones left out, in a stable order."""
+    return sorted(
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in SUFFIXES and path.is_file() and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    )

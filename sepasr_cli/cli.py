@@ -1,0 +1,198 @@
+"""The command line: parse, call one function of `stages`, say what went wrong in one line.
+
+Nothing heavy is imported before a command runs, so that `--help` answers at once.
+"""
+
+import sys
+import traceback
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from sepasr_cli.errors import SepasrError
+from sepasr_cli.version import __version__
+
+app = typer.Typer(
+    name="sepasr",
+    help="Separate and transcribe people who talk at once (arXiv 2307.12231).",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+
+
+class DeviceName(str, Enum):
+    """Where to compute."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+    mps = "mps"
+
+
+class System(str, Enum):
+    """Which models of a run directory to use."""
+
+    joint = "joint"
+    cascade = "cascade"
+
+
+Run = Annotated[Path, typer.Argument(metavar="RUN", help="Run directory.", show_default=False)]
+Inputs = Annotated[
+    list[Path], typer.Argument(metavar="INPUT...", help="Audio files, folders, or a run directory with --split.")
+]
+RecipeFile = Annotated[
+    Path | None, typer.Option(help="Recipe to put in force.", show_default="the run's own", metavar="FILE")
+]
+Overrides = Annotated[
+    list[str] | None, typer.Option("--set", help="Change one setting, as separation.blocks=4.", metavar="KEY=VALUE")
+]
+Device = Annotated[DeviceName, typer.Option(help="Where to compute.")]
+MaxMinutes = Annotated[float | None, typer.Option(help="Stop after so long; run again to go on.", min=0)]
+SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Leave broken utterances out, and count them.")]
+Restart = Annotated[bool, typer.Option("--restart", help="Keep earlier work of other settings aside and begin anew.")]
+Model = Annotated[
+    str | None,
+    typer.Option(help="Run directory, saved model folder or Hugging Face name.", show_default="the bundled model"),
+]
+SystemChoice = Annotated[
+    System | None, typer.Option(help="Which of a run's systems.", show_default="joint where it was trained")
+]
+Split = Annotated[str | None, typer.Option(help="Take this split of the run directory INPUT: train, dev or test.")]
+Channels = Annotated[str | None, typer.Option(help="Microphones to use, numbered from 1, as 1,3.", metavar="LIST")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace outputs that are there already.")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"sepasr {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    context: typer.Context,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")] = False,
+) -> None:
+    context.obj = debug
+
+
+@app.command(epilog="Example: `sepasr simulate runs/an4 --recipe recipes/an4/tfgridnet.yaml --workers 2`")
+def simulate(
+    run: Run,
+    recipe: RecipeFile = None,
+    overrides: Overrides = None,
+    workers: Annotated[int, typer.Option(help="Processes that render.", min=1)] = 1,
+    shard: Annotated[str, typer.Option(help="Render part i of n, so that machines share the work.", metavar="i/n")] = "1/1",
+    skip_bad: SkipBad = False,
+    restart: Restart = False,
+) -> None:
+    """Corpus -> spatialised, reverberant, noisy mixtures with their references."""
+    from sepasr_cli.stages.simulate import simulate as stage
+
+    stage(
+        run,
+        recipe=recipe,
+        overrides=overrides or (),
+        workers=workers,
+        shard=_fraction(shard),
+        skip_bad=skip_bad,
+        restart=restart,
+    )
+
+
+def _fraction(text: str) -> tuple[int, int]:
+    part, _, parts = text.partition("/")
+    if not (part.isdecimal() and parts.isdecimal() and 1 <= int(part) <= int(parts)):
+        raise typer.BadParameter(f"found '{text}', expected i/n with i from 1 to n, as 2/8", param_hint="--shard")
+    return int(part), int(parts)
+
+
+@app.command(epilog="Example: `sepasr pretrain-sep runs/an4 --max-minutes 60`")
+def pretrain_sep(
+    run: Run,
+    recipe: RecipeFile = None,
+    overrides: Overrides = None,
+    device: Device = DeviceName.auto,
+    max_minutes: MaxMinutes = None,
+    skip_bad: SkipBad = False,
+    restart: Restart = False,
+) -> None:
+    """Train the separator."""
+    from sepasr_cli.stages.pretrain_sep import pretrain_sep as stage
+
+    stage(run, **_training(recipe, overrides, device, max_minutes, skip_bad, restart))
+
+
+@app.command(epilog="Example: `sepasr pretrain-asr runs/an4`")
+def pretrain_asr(
+    run: Run,
+    recipe: RecipeFile = None,
+    overrides: Overrides = None,
+    device: Device = DeviceName.auto,
+    max_minutes: MaxMinutes = None,
+    skip_bad: SkipBad = False,
+    restart: Restart = False,
+) -> None:
+    """Train the recogniser on single-speaker speech."""
+    from sepasr_cli.stages.pretrain_asr import pretrain_asr as stage
+
+    stage(run, **_training(recipe, overrides, device, max_minutes, skip_bad, restart))
+
+
+@app.command(epilog="Example: `sepasr joint-finetune runs/an4 --set joint_finetune.separation_weight=0.1`")
+def joint_finetune(
+    run: Run,
+    recipe: RecipeFile = None,
+    overrides: Overrides = None,
+    device: Device = DeviceName.auto,
+    max_minutes: MaxMinutes = None,
+    skip_bad: SkipBad = False,
+    restart: Restart = False,
+) -> None:
+    """Train separator and recogniser together."""
+    from sepasr_cli.stages.joint_finetune import joint_finetune as stage
+
+    stage(run, **_training(recipe, overrides, device, max_minutes, skip_bad, restart))
+
+
+def _training(
+    recipe: Path | None,
+    overrides: list[str] | None,
+    device: DeviceName,
+    max_minutes: float | None,
+    skip_bad: bool,
+    restart: bool,
+) -> dict[str, Any]:
+    return {
+        "recipe": recipe,
+        "overrides": overrides or (),
+        "device": device.value,
+        "max_minutes": max_minutes,
+        "skip_bad": skip_bad,
+        "restart": restart,
+    }
+
+
+def main() -> None:
+    """Run the command line; exit status 0: all done, 1: something failed, 2: wrong arguments."""
+    try:
+        app()
+    except SepasrError as error:
+        _fail(str(error))
+    except KeyboardInterrupt:
+        _fail("interrupted; run the command again to go on", status=130)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(1)
+
+
+def _fail(message: str, status: int = 1) -> None:
+    if "--debug" in sys.argv:
+        traceback.print_exc()
+    print(f"sepasr: {message}", file=sys.stderr)
+    sys.exit(status)

@@ -1,0 +1,1 @@
+"""From recordings as they come to separated speakers and their words."""

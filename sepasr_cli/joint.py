@@ -1,0 +1,143 @@
+"""Separation and recognition as one differentiable model (arXiv 2307.12231, section 2).
+
+Letters: B batch, S speaker, M microphone, N sample, T frame, D feature, U token.
+"""
+
+from dataclasses import dataclass
+from itertools import permutations
+from typing import ClassVar, Literal
+
+import torch
+from pydantic import model_validator
+from torch import Tensor
+from typing_extensions import Self
+
+from sepasr_cli.recognition.beam_search import DecodingConfig
+from sepasr_cli.recognition.language_model import LanguageModel
+from sepasr_cli.recognition.recognizer import Hypothesis, RecognitionLoss, Recognizer, RecognizerConfig
+from sepasr_cli.saved_model import SavedModel
+from sepasr_cli.separation import Separator, SeparatorConfig, build_separator
+from sepasr_cli.settings import Settings
+
+
+class JointConfig(Settings):
+    """A separator and the recogniser that listens to each of its outputs."""
+
+    separator: SeparatorConfig
+    recognizer: RecognizerConfig
+
+    @model_validator(mode="after")
+    def _rates_agree(self) -> Self:
+        ours, theirs = self.separator.sample_rate, self.recognizer.sample_rate
+        if ours != theirs:
+            raise ValueError(f"the separator works at {ours} Hz, the recogniser at {theirs} Hz; they must be equal")
+        return self
+
+
+@dataclass(frozen=True)
+class JointResult:
+    """What one pass through both models gives.
+
+    estimates (B, S, N); order (B, S): for each reference the index of the estimate that was matched with it;
+    recognition: losses of the matched pairs, each field (B * S,).
+    """
+
+    estimates: Tensor
+    order: Tensor
+    recognition: RecognitionLoss
+
+
+class JointModel(SavedModel[JointConfig]):
+    """Mixture in, one transcript a speaker out."""
+
+    kind: ClassVar[str] = "joint"
+    Config: ClassVar[type[Settings]] = JointConfig
+
+    def __init__(self, config: JointConfig) -> None:
+        super().__init__(config)
+        self.separator = build_separator(config.separator)
+        self.recognizer = Recognizer(config.recognizer)
+
+    @classmethod
+    def join(cls, separator: Separator, recognizer: Recognizer) -> "JointModel":
+        """A joint model with the weights of two that were trained apart."""
+        model = cls(JointConfig(separator=separator.config, recognizer=recognizer.config))
+        model.separator, model.recognizer = separator, recognizer
+        return model
+
+    def frozen_prefixes(self) -> tuple[str, ...]:
+        """The SSL model's weights are kept by whoever made them."""
+        return tuple(f"recognizer.{prefix}" for prefix in self.recognizer.frozen_prefixes())
+
+    def forward(
+        self,
+        mixture: Tensor,
+        lengths: Tensor,
+        targets: Tensor,
+        target_lengths: Tensor,
+        order: Literal["ctc"] | Tensor = "ctc",
+        estimates: Tensor | None = None,
+    ) -> JointResult:
+        """Separate, recognise, and match speakers with transcripts.
+
+        Args:
+            mixture: (B, M, N).
+            lengths: (B,) in samples.
+            targets: (B, S, U), padded with -1.
+            target_lengths: (B, S).
+            order: "ctc" takes the order of least CTC loss over all S!; or the order itself, (B, S).
+            estimates: (B, S, N) where separation was done before.
+        """
+        if estimates is None:
+            estimates = self.separator(mixture, lengths)
+        speakers = estimates.shape[1]
+        encoded, frames = self.recognizer.encode(estimates.flatten(0, 1), lengths.repeat_interleave(speakers))
+        encoded, frames = encoded.unflatten(0, (-1, speakers)), frames.unflatten(0, (-1, speakers))
+        if isinstance(order, str):
+            with torch.no_grad():
+                order = self._order_by_ctc(encoded, frames, targets, target_lengths)
+        rows = torch.arange(len(encoded), device=encoded.device)[:, None]
+        matched, matched_frames = encoded[rows, order].flatten(0, 1), frames[rows, order].flatten()
+        loss = self.recognizer.loss(matched, matched_frames, targets.flatten(0, 1), target_lengths.flatten())
+        return JointResult(estimates, order, loss)
+
+    def _order_by_ctc(self, encoded: Tensor, frames: Tensor, targets: Tensor, target_lengths: Tensor) -> Tensor:
+        """For each example the order (S,) of estimates, one for each reference, of least summed CTC loss."""
+        speakers = encoded.shape[1]
+        pairs = [(estimate, reference) for estimate in range(speakers) for reference in range(speakers)]
+        left, right = (list(index) for index in zip(*pairs, strict=True))
+        losses = self.recognizer.ctc_loss(
+            encoded[:, left].flatten(0, 1),
+            frames[:, left].flatten(),
+            targets[:, right].flatten(0, 1),
+            target_lengths[:, right].flatten(),
+        )
+        table = losses.view(-1, speakers, speakers)
+        orders = torch.tensor(list(permutations(range(speakers))), device=encoded.device)
+        sums = torch.stack([table[:, order, range(speakers)].sum(1) for order in orders], dim=1)
+        return orders[sums.argmin(1)]
+
+    @torch.inference_mode()
+    def transcribe(
+        self,
+        mixture: Tensor,
+        lengths: Tensor | None = None,
+        decoding: DecodingConfig | None = None,
+        language_model: LanguageModel | None = None,
+    ) -> tuple[list[list[Hypothesis]], Tensor]:
+        """Who said what in mixtures of shape (B, M, N).
+
+        Returns:
+            For each example one hypothesis a speaker, and the estimates, (B, S, N).
+        """
+        if lengths is None:
+            lengths = torch.full((len(mixture),), mixture.shape[-1], device=mixture.device)
+        estimates = self.separator(mixture, lengths)
+        speakers = estimates.shape[1]
+        found = self.recognizer.transcribe(
+            estimates.flatten(0, 1),
+            lengths.repeat_interleave(speakers),
+            decoding or DecodingConfig(),
+            language_model,
+        )
+        return [found[start : start + speakers] for start in range(0, len(found), speakers)], estimates

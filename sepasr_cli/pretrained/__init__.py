@@ -1,0 +1,91 @@
+"""Where models come from: run directories, saved folders, Hugging Face names.
+
+A run directory holds a separator and a recogniser trained apart (the cascade), and the joint model made of them.
+"""
+
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from sepasr_cli.errors import SepasrError
+from sepasr_cli.joint import JointModel
+from sepasr_cli.recognition.recognizer import Recognizer
+from sepasr_cli.rundir import RunDir
+from sepasr_cli.saved_model import SavedModel, local_folder, read_config
+from sepasr_cli.separation import Separator
+from sepasr_cli.separation.mask_mvdr import MaskMVDR
+from sepasr_cli.separation.tfgridnet import TFGridNet
+
+System = Literal["joint", "cascade"]
+
+MODELS: dict[str, type[SavedModel]] = {model.kind: model for model in (TFGridNet, MaskMVDR, Recognizer, JointModel)}
+
+
+def load_model(name: str) -> SavedModel:
+    """The model in a saved folder, or of a Hugging Face name, whatever its kind.
+
+    Raises:
+        SepasrError: where there is none, or of no kind that is known.
+    """
+    folder = local_folder(name)
+    kind = read_config(folder)["kind"]
+    if kind not in MODELS:
+        raise SepasrError(f"{name}: holds a model of kind '{kind}'; expected one of {', '.join(sorted(MODELS))}")
+    return MODELS[kind].from_pretrained(str(folder))
+
+
+def choose_system(run: RunDir, system: System | None) -> System:
+    """The system asked for; by default the joint one where the run has it."""
+    if system is not None:
+        return system
+    return "joint" if (run.path / "joint" / "model.safetensors").is_file() else "cascade"
+
+
+def load_separator(model: str | None, device: torch.device | str = "cpu", system: System | None = None) -> Separator:
+    """The separator of a run directory, a saved folder or a Hugging Face name.
+
+    Raises:
+        SepasrError: where there is none.
+    """
+    run = _as_run(model)
+    if run is not None and choose_system(run, system) == "cascade":
+        found = load_model(str(run.require_model("separator")))
+    else:
+        found = load_model(str(run.require_model("joint")) if run is not None else _given(model))
+    if isinstance(found, JointModel):
+        found = found.separator
+    if not isinstance(found, (TFGridNet, MaskMVDR)):
+        raise SepasrError(f"{model}: holds a {found.kind}, which separates nothing; give a separator or a joint model")
+    return found.to(device).eval()
+
+
+def load_system(model: str | None, device: torch.device | str = "cpu", system: System | None = None) -> JointModel:
+    """Separation and recognition of a run directory, a saved folder or a Hugging Face name.
+
+    Raises:
+        SepasrError: where one of them is missing.
+    """
+    run = _as_run(model)
+    if run is not None and choose_system(run, system) == "cascade":
+        separator, recognizer = (load_model(str(run.require_model(part))) for part in ("separator", "recognizer"))
+        assert isinstance(separator, (TFGridNet, MaskMVDR)) and isinstance(recognizer, Recognizer)
+        found: SavedModel = JointModel.join(separator, recognizer)
+    else:
+        found = load_model(str(run.require_model("joint")) if run is not None else _given(model))
+    if not isinstance(found, JointModel):
+        raise SepasrError(f"{model}: holds a {found.kind} alone; transcribing takes a run directory or a joint model")
+    return found.to(device).eval()
+
+
+def _as_run(model: str | None) -> RunDir | None:
+    return RunDir(model) if model is not None and RunDir.is_one(Path(model)) else None
+
+
+def _given(model: str | None) -> str:
+    if model is None:
+        raise SepasrError(
+            "no model given, and none is bundled with this version; "
+            "pass --model with a run directory, a saved model's folder or a Hugging Face name"
+        )
+    return model

@@ -1,0 +1,53 @@
+"""What a command says while it works: a bar on a terminal, a plain line now and then in a log."""
+
+import contextlib
+import sys
+import time
+from collections.abc import Callable, Iterator
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+console = Console(stderr=True, highlight=False)
+
+#: Seconds between two lines of a log.
+LOG_EVERY = 15.0
+
+
+def say(message: str) -> None:
+    """Print one line for the user, on standard error."""
+    console.print(message, markup=False, soft_wrap=True)
+
+
+def warn(message: str) -> None:
+    """Print one warning line."""
+    console.print(f"warning: {message}", style="yellow", markup=False, soft_wrap=True)
+
+
+@contextlib.contextmanager
+def progress(label: str, total: int, done: int = 0) -> Iterator[Callable[..., None]]:
+    """Yield `advance(steps=1, note="")`, which moves a bar of `total` steps that starts at `done`."""
+    if console.is_terminal:
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[note]}"))
+        with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=console) as bar:
+            task = bar.add_task(label, total=total, completed=done, note="")
+
+            def advance(steps: int = 1, note: str = "") -> None:
+                bar.update(task, advance=steps, **({"note": note} if note else {}))
+
+            yield advance
+        return
+    count, began, last = done, time.monotonic(), 0.0
+
+    def log(steps: int = 1, note: str = "") -> None:
+        nonlocal count, last
+        count += steps
+        now = time.monotonic()
+        if now - last < LOG_EVERY and count < total:
+            return
+        last = now
+        spent = now - began
+        left = spent / max(count - done, 1) * (total - count)
+        print(f"{label} {count}/{total} {note} {spent:.0f}s elapsed, {left:.0f}s left".replace("  ", " "), file=sys.stderr, flush=True)
+
+    yield log

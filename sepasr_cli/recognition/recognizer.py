@@ -1,0 +1,286 @@
+"""The recogniser: features, SpecAugment, Conformer, and CTC with an attention decoder beside it.
+
+Letters: B batch, N sample, T frame, D feature, U token, V vocabulary.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+from torch.nn import functional
+from typing_extensions import Self
+
+from sepasr_cli.errors import SepasrError
+from sepasr_cli.features import FeaturesConfig, SSLConfig, build_features
+from sepasr_cli.recognition.beam_search import CTCPrefixScorer, DecodingConfig, Weighted, beam_search, greedy
+from sepasr_cli.recognition.conformer import Conformer, ConformerConfig, initialise, valid_frames
+from sepasr_cli.recognition.language_model import LanguageModel
+from sepasr_cli.recognition.tokens import BLANK_ID, TokenKind, Vocabulary
+from sepasr_cli.recognition.transformer_decoder import TransformerDecoder, TransformerDecoderConfig, teacher_forcing
+from sepasr_cli.saved_model import SavedModel
+from sepasr_cli.settings import Settings
+
+
+class SpecAugmentConfig(Settings):
+    """SpecAugment (Park et al. 2019); the defaults are those of arXiv 2307.12231.
+
+    The paper masks up to 100 of WavLM's 1024 features; a share says the same of features of any size.
+    """
+
+    time_warp: int = Field(5, ge=0, description="frames by which a point in time moves at most; 0: no warping")
+    feature_masks: int = Field(4, ge=0)
+    feature_mask_share: float = Field(100 / 1024, ge=0, le=1, description="widest mask, as a share of the features")
+    time_masks: int = Field(2, ge=0)
+    time_mask_width: int = Field(40, ge=0, description="widest mask in frames; never over a quarter of an utterance")
+
+
+class RecognizerConfig(Settings):
+    """A recogniser; the defaults are those of arXiv 2307.12231."""
+
+    sample_rate: int = Field(16000, gt=0)
+    features: FeaturesConfig = SSLConfig()
+    normalize: Literal["utterance", "none"] = Field(
+        "utterance", description="utterance: each feature to zero mean and unit variance over each utterance"
+    )
+    specaugment: SpecAugmentConfig | None = SpecAugmentConfig()
+    encoder: ConformerConfig = ConformerConfig()
+    decoder: TransformerDecoderConfig = TransformerDecoderConfig()
+    ctc_weight: float = Field(0.3, gt=0, le=1, description="share of CTC in the loss; 1: no decoder is made")
+    label_smoothing: float = Field(0.1, ge=0, lt=1)
+    tokens: TokenKind = "characters"
+    bpe_size: int = Field(500, gt=4)
+    vocabulary: Vocabulary | None = Field(None, description="None: made from the training text by pretrain-asr")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.ctc_weight < 1 and self.encoder.size % self.decoder.heads:
+            raise ValueError(f"encoder.size {self.encoder.size} cannot be shared by {self.decoder.heads} decoder.heads")
+        if self.vocabulary is not None and self.vocabulary.kind != self.tokens:
+            raise ValueError(f"tokens is '{self.tokens}', the vocabulary is one of '{self.vocabulary.kind}'")
+        return self
+
+
+@dataclass(frozen=True)
+class RecognitionLoss:
+    """Losses of each example, all (B,); `attention` and `accuracy` are zero without a decoder."""
+
+    total: Tensor
+    ctc: Tensor
+    attention: Tensor
+    #: Share of the tokens that the decoder predicts right, given those before them.
+    accuracy: Tensor
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """What was recognised, and its score in nats."""
+
+    text: str
+    tokens: tuple[int, ...]
+    score: float
+
+
+class Recognizer(SavedModel[RecognizerConfig]):
+    """Audio of one speaker to text.
+
+    Raises:
+        SepasrError: where the configuration holds no vocabulary, or its features cannot be made.
+    """
+
+    kind: ClassVar[str] = "recognizer"
+    Config: ClassVar = RecognizerConfig
+
+    def __init__(self, config: RecognizerConfig) -> None:
+        super().__init__(config)
+        if config.vocabulary is None:
+            raise SepasrError("the recogniser has no vocabulary; sepasr pretrain-asr makes it from the training text")
+        self.vocabulary = config.vocabulary
+        count, size = len(self.vocabulary.tokens), config.encoder.size
+        self.features = build_features(config.features, config.sample_rate)
+        self.encoder = Conformer(config.encoder, self.features.size)
+        self.ctc_head = nn.Linear(size, count)
+        initialise(self.ctc_head)
+        self.decoder = TransformerDecoder(config.decoder, size, count) if config.ctc_weight < 1 else None
+
+    def frozen_prefixes(self) -> tuple[str, ...]:
+        """A frozen self-supervised model is named in the configuration and not saved."""
+        features = self.config.features
+        return ("features.model.",) if isinstance(features, SSLConfig) and features.freeze else ()
+
+    def encode(self, audio: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Audio (B, N) and its lengths (B,) in samples -> encoded (B, T, D) and its lengths in frames.
+
+        Differentiable with respect to the audio. SpecAugment is drawn in training mode alone.
+        """
+        features, lengths = self.features(audio, lengths)
+        if self.config.normalize == "utterance":
+            features = normalise(features, lengths)
+        if self.training and self.config.specaugment is not None:
+            features = specaugment(features, lengths, self.config.specaugment)
+        return self.encoder(features, lengths)
+
+    def forward(self, audio: Tensor, lengths: Tensor, targets: Tensor, target_lengths: Tensor) -> RecognitionLoss:
+        """The losses of audio (B, N), lengths (B,), with targets (B, U) padded by -1, of target_lengths (B,)."""
+        encoded, lengths = self.encode(audio, lengths)
+        return self.loss(encoded, lengths, targets, target_lengths)
+
+    def loss(self, encoded: Tensor, lengths: Tensor, targets: Tensor, target_lengths: Tensor) -> RecognitionLoss:
+        """The losses of what `encode` gave."""
+        ctc = self.ctc_loss(encoded, lengths, targets, target_lengths)
+        if self.decoder is None:
+            return RecognitionLoss(ctc, ctc, torch.zeros_like(ctc), torch.zeros_like(ctc))
+        given, answer = teacher_forcing(targets, target_lengths, self.vocabulary.boundary_id)
+        logits = self.decoder(encoded, lengths, given).float()
+        attention = smoothed_loss(logits, answer, self.config.label_smoothing)
+        right = (logits.argmax(-1) == answer).sum(1) / (target_lengths + 1)
+        weight = self.config.ctc_weight
+        return RecognitionLoss(weight * ctc + (1 - weight) * attention, ctc, attention, right)
+
+    def ctc_log_probs(self, encoded: Tensor) -> Tensor:
+        """Log probabilities (B, T, V) of each frame's token."""
+        return self.ctc_head(encoded).float().log_softmax(-1)
+
+    def ctc_loss(self, encoded: Tensor, lengths: Tensor, targets: Tensor, target_lengths: Tensor) -> Tensor:
+        """CTC loss (B,) in nats (Graves et al. 2006); zero where the frames are too few for the tokens."""
+        log_probs = self.ctc_log_probs(encoded).transpose(0, 1)
+        # PyTorch has no CTC for Apple's GPUs.
+        home = torch.device("cpu") if log_probs.device.type == "mps" else log_probs.device
+        loss = functional.ctc_loss(
+            log_probs.to(home),
+            functional.pad(targets, (0, int(targets.shape[1] == 0)), value=BLANK_ID).clamp(min=0).to(home),
+            lengths.to(home),
+            target_lengths.to(home),
+            blank=BLANK_ID,
+            reduction="none",
+            zero_infinity=True,
+        )
+        return loss.to(log_probs.device)
+
+    @torch.no_grad()
+    def transcribe(
+        self,
+        audio: Tensor,
+        lengths: Tensor,
+        decoding: DecodingConfig,
+        language_model: LanguageModel | None = None,
+    ) -> list[Hypothesis]:
+        """The text of each example of audio (B, N) with lengths (B,) in samples; always computed in evaluation mode.
+
+        Raises:
+            SepasrError: where the method needs a decoder or a language model that is not there or does not fit.
+        """
+        self._check_decoding(decoding, language_model)
+        training = self.training
+        self.eval()
+        try:
+            encoded, frames = self.encode(audio, lengths)
+            return [
+                self._decode(example[:length][None], decoding, language_model)
+                for example, length in zip(encoded, frames.tolist(), strict=True)
+            ]
+        finally:
+            self.train(training)
+
+    def _check_decoding(self, decoding: DecodingConfig, language_model: LanguageModel | None) -> None:
+        if decoding.method == "attention" and self.decoder is None:
+            raise SepasrError("method is attention, but the recogniser was trained with CTC alone; use beam or greedy")
+        if decoding.method == "greedy" or decoding.lm_weight == 0:
+            return
+        if language_model is None:
+            raise SepasrError(f"lm_weight is {decoding.lm_weight:g} without a language model; give one, or lm_weight 0")
+        if language_model.vocabulary != self.vocabulary:
+            raise SepasrError("the language model's vocabulary is not the recogniser's; train it on the same tokens")
+
+    def _decode(self, encoded: Tensor, decoding: DecodingConfig, language_model: LanguageModel | None) -> Hypothesis:
+        """The best sentence of one utterance, encoded (1, T, D)."""
+        log_probs = self.ctc_log_probs(encoded)[0]
+        boundary = self.vocabulary.boundary_id
+        if decoding.method == "greedy":
+            tokens, score = greedy(log_probs)
+        else:
+            ctc_weight = 0.0 if decoding.method == "attention" else decoding.ctc_weight
+            weighted = []
+            if self.decoder is None:
+                ctc_weight = 1.0
+            elif ctc_weight < 1:
+                weighted.append(Weighted(self.decoder, self.decoder.start(encoded), 1 - ctc_weight))
+            if language_model is not None and decoding.lm_weight > 0:
+                weighted.append(Weighted(language_model, language_model.start(), decoding.lm_weight))
+            ctc = CTCPrefixScorer(log_probs, boundary) if ctc_weight > 0 else None
+            tokens, score = beam_search(len(log_probs), boundary, decoding, weighted, ctc, ctc_weight, encoded.device)
+        return Hypothesis(self.vocabulary.decode(tokens), tuple(tokens), score)
+
+
+def smoothed_loss(logits: Tensor, targets: Tensor, smoothing: float) -> Tensor:
+    """Divergence from smoothed targets (Szegedy et al. 2016, section 7), summed over tokens as ESPnet does.
+
+    Args:
+        logits: (B, U, V).
+        targets: (B, U), -1 where there is none.
+        smoothing: what the V - 1 wrong tokens share.
+
+    Returns:
+        (B,), zero where the prediction is the smoothed target.
+
+    >>> float(smoothed_loss(torch.tensor([[[0.9, 0.05, 0.05]]]).log(), torch.tensor([[0]]), 0.1).abs() < 1e-6)
+    1.0
+    """
+    log_probs = logits.log_softmax(-1)
+    inside = targets >= 0
+    wanted = torch.full_like(log_probs, smoothing / (logits.shape[-1] - 1))
+    wanted = wanted.scatter(-1, targets.clamp(min=0)[..., None], 1 - smoothing)
+    divergence = (torch.special.xlogy(wanted, wanted) - wanted * log_probs).sum(-1)
+    return (divergence * inside).sum(1)
+
+
+def normalise(features: Tensor, lengths: Tensor) -> Tensor:
+    """Each feature (B, T, D) to zero mean and unit variance over the frames of its example; zero beyond them."""
+    valid = valid_frames(lengths, features.shape[1])[..., None]
+    count = lengths[:, None, None]
+    centred = (features - (features * valid).sum(1, keepdim=True) / count) * valid
+    variance = centred.square().sum(1, keepdim=True) / count
+    return centred / (variance + 1e-5).sqrt()
+
+
+def specaugment(features: Tensor, lengths: Tensor, config: SpecAugmentConfig) -> Tensor:
+    """Warp and mask features (B, T, D), each example on its own, by PyTorch's random generator; masks hold zeros."""
+    size = features.shape[2]
+    augmented = []
+    for example, length in zip(features, lengths.tolist(), strict=True):
+        inside = time_warp(example[:length], config.time_warp)
+        keep_features = torch.ones(size, dtype=torch.bool)
+        for _ in range(config.feature_masks):
+            keep_features[_draw_slice(size, round(config.feature_mask_share * size))] = False
+        keep_frames = torch.ones(length, dtype=torch.bool)
+        for _ in range(config.time_masks):
+            keep_frames[_draw_slice(length, min(config.time_mask_width, length // 4))] = False
+        kept = (keep_frames[:, None] & keep_features).to(features.device)
+        augmented.append(torch.cat([inside * kept, example[length:]]))
+    return torch.stack(augmented)
+
+
+def time_warp(features: Tensor, furthest: int) -> Tensor:
+    """Move a random frame of (T, D) by up to `furthest` frames, stretching one side and squeezing the other."""
+    frames = len(features)
+    if furthest == 0 or frames <= 2 * furthest + 1:
+        return features
+    centre = _draw(furthest + 1, frames - furthest)
+    moved = _draw(centre - furthest, centre + furthest + 1)
+    parts = ((features[:centre], moved), (features[centre:], frames - moved))
+    return torch.cat(
+        [functional.interpolate(part.T[None], size=length, mode="linear")[0].T for part, length in parts if length]
+    )
+
+
+def _draw(low: int, high: int) -> int:
+    """A random integer of low, ..., high - 1."""
+    return int(torch.randint(low, high, ()))
+
+
+def _draw_slice(total: int, widest: int) -> slice:
+    """A random part, 0 to `widest` long, of `total` places."""
+    width = _draw(0, widest + 1)
+    start = _draw(0, total - width + 1)
+    return slice(start, start + width)

@@ -1,0 +1,123 @@
+"""Models on disk: `model.safetensors` and a plain `config.json`, loaded without unpickling."""
+
+import json
+from pathlib import Path
+from typing import Any, ClassVar, Generic, TypeVar
+
+import torch
+from huggingface_hub import ModelHubMixin, snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+from typing_extensions import Self
+
+import sepasr_cli
+from sepasr_cli.errors import SepasrError
+from sepasr_cli.files import atomic, write_json
+from sepasr_cli.settings import Settings, validate
+
+ConfigType = TypeVar("ConfigType", bound=Settings)
+
+WEIGHTS, CONFIG = "model.safetensors", "config.json"
+
+
+class SavedModel(nn.Module, ModelHubMixin, Generic[ConfigType]):
+    """A module made from its configuration alone, which can be saved, loaded and shared.
+
+    A subclass sets `kind`, a name that never changes, and `Config`, the class of its configuration.
+    """
+
+    kind: ClassVar[str]
+    Config: ClassVar[type[Settings]]
+
+    def __init__(self, config: ConfigType) -> None:
+        super().__init__()
+        self.config = config
+        #: What made the weights, kept in config.json: recipe fingerprint and the like.
+        self.provenance: dict[str, Any] = {}
+
+    def frozen_prefixes(self) -> tuple[str, ...]:
+        """Names of weights that belong to somebody else's model and are not saved with ours."""
+        return ()
+
+    def own_state(self) -> dict[str, torch.Tensor]:
+        """The weights that are saved: all but the frozen ones."""
+        frozen = self.frozen_prefixes()
+        return {name: value for name, value in self.state_dict().items() if not name.startswith(frozen or "\0")}
+
+    def load_own_state(self, state: dict[str, torch.Tensor], origin: str) -> None:
+        """Fill the model from saved weights.
+
+        Raises:
+            SepasrError: where weights are missing, unknown or of another shape.
+        """
+        wanted = self.own_state()
+        wrong = [name for name in wanted if name not in state or state[name].shape != wanted[name].shape]
+        wrong += [name for name in state if name not in wanted]
+        if wrong:
+            raise SepasrError(f"{origin}: {len(wrong)} weights do not fit the model ({wrong[0]} first); config.json and weights differ")
+        self.load_state_dict(state, strict=False)
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        write_json(
+            save_directory / CONFIG,
+            {
+                "kind": self.kind,
+                "sepasr_version": sepasr_cli.__version__,
+                **self.provenance,
+                "config": self.config.model_dump(mode="json"),
+            },
+        )
+        with atomic(save_directory / WEIGHTS) as temporary:
+            save_file({name: value.detach().cpu().contiguous() for name, value in self.own_state().items()}, temporary)
+
+    @classmethod
+    def _from_pretrained(cls, *, model_id: str, map_location: str = "cpu", **download: Any) -> Self:
+        folder = local_folder(model_id, **{name: download[name] for name in ("revision", "cache_dir", "local_files_only", "token") if name in download})
+        record = read_config(folder)
+        if record["kind"] != cls.kind:
+            raise SepasrError(f"{folder}: holds a model of kind '{record['kind']}', expected '{cls.kind}'")
+        model = cls(validate(cls.Config, record["config"], str(folder / CONFIG)))
+        model.provenance = {key: value for key, value in record.items() if key not in ("kind", "sepasr_version", "config")}
+        try:
+            state = load_file(folder / WEIGHTS, device=map_location)
+        except (SafetensorError, OSError) as error:
+            raise SepasrError(f"{folder / WEIGHTS}: cannot be read ({error}); copy the model again") from None
+        model.load_own_state(state, str(folder / WEIGHTS))
+        return model.eval()
+
+
+def local_folder(name: str, **download: Any) -> Path:
+    """The folder of a saved model: a local one, or the download of a Hugging Face name.
+
+    Raises:
+        SepasrError: where there is neither.
+    """
+    if Path(name).is_dir():
+        return Path(name)
+    try:
+        return Path(snapshot_download(name, allow_patterns=["*.json", "*.safetensors", "*.txt", "*.md"], **download))
+    except (HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError, ValueError, OSError):
+        raise SepasrError(
+            f"model '{name}': no such folder, and no such model could be had from Hugging Face; "
+            f"give a run directory, or a folder that holds {CONFIG} and {WEIGHTS}"
+        ) from None
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The content of a saved model's `config.json`.
+
+    Raises:
+        SepasrError: where it is missing or not one of ours.
+    """
+    path = folder / CONFIG
+    if not path.is_file():
+        raise SepasrError(f"{folder}: holds no {CONFIG}; expected a saved model")
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise SepasrError(f"{path}: not JSON ({error}); copy the model again") from None
+    if not isinstance(record, dict) or not {"kind", "config"} <= set(record):
+        raise SepasrError(f"{path}: not the configuration of a sepasr model; expected the keys 'kind' and 'config'")
+    return record

@@ -1,0 +1,1 @@
+"""How well signals were separated and words recognised; every score adds, so a corpus score is `sum(...)`."""

@@ -1,0 +1,186 @@
+"""Separation by masks that steer a beamformer: a BLSTM mask estimator and the MVDR filter in Souden's form.
+
+T. Ochiai et al., "Multichannel End-to-end Speech Recognition" (arXiv 1703.04783), the mask-based MVDR baseline of
+arXiv 2307.12231. The filter: M. Souden, J. Benesty, S. Affes, "On Optimal Frequency-Domain Multichannel Linear
+Filtering for Noise Reduction" (IEEE TASLP 2010), equation 18.
+
+Axes: B batch, S speaker, C source (the speakers, then the noise), M microphone, N sample, T frame, F frequency.
+"""
+
+from typing import ClassVar, Literal
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+from typing_extensions import Self
+
+from sepasr_cli.errors import SepasrError
+from sepasr_cli.saved_model import SavedModel
+from sepasr_cli.separation.stft import Stft, deviation, differing, valid
+from sepasr_cli.settings import Settings
+
+#: Added to the loading, the masks' sums and the trace: far below any sound at the level of 1 that the model works at.
+EPSILON = 1e-10
+
+
+class MaskMVDRConfig(Settings):
+    """The sizes of a mask estimator and its beamformer; the defaults are those of arXiv 2307.12231."""
+
+    kind: Literal["mask_mvdr"] = "mask_mvdr"
+    sample_rate: int = Field(default=16000, gt=0)
+    #: Microphones in training; any number may be given afterwards.
+    microphones: int = Field(default=2, gt=0)
+    speakers: int = Field(default=2, gt=0, le=6)
+    #: Index of the microphone at which the speakers are estimated.
+    reference_microphone: int = Field(default=0, ge=0)
+    fft_size: int = Field(default=512, ge=4, multiple_of=2)
+    hop: int = Field(default=128, gt=0)
+    #: What the estimator sees: magnitudes, or log(1 + magnitude), of audio of unit deviation.
+    input: Literal["magnitude", "log"] = "magnitude"
+    layers: int = Field(default=3, gt=0)
+    #: Units of each LSTM in each direction, and of the projection after it.
+    lstm: int = Field(default=512, gt=0)
+    projection: int = Field(default=512, gt=0)
+    #: Loading of the noise covariance, as a part of its mean eigenvalue.
+    diagonal_loading: float = Field(default=1e-7, gt=0)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.reference_microphone >= self.microphones:
+            found, microphones = self.reference_microphone, self.microphones
+            raise ValueError(f"reference_microphone {found} must be below microphones {microphones}")
+        if self.hop > self.fft_size // 2:
+            raise ValueError(f"hop {self.hop} must be at most half of fft_size {self.fft_size}")
+        return self
+
+
+class ProjectedBLSTM(nn.Module):
+    """BLSTM layers, each followed by a linear projection, with tanh between the layers."""
+
+    def __init__(self, inputs: int, layers: int, lstm: int, projection: int) -> None:
+        super().__init__()
+        sizes = [inputs] + [projection] * (layers - 1)
+        self.lstms = nn.ModuleList(nn.LSTM(size, lstm, bidirectional=True) for size in sizes)
+        self.projections = nn.ModuleList(nn.Linear(2 * lstm, projection) for _ in sizes)
+
+    def forward(self, x: Tensor, frames: Tensor | None = None) -> Tensor:
+        """Sequences (T, B, inputs) to (T, B, projection); `frames` (B,), on the CPU, where they differ."""
+        for index, (lstm, projection) in enumerate(zip(self.lstms, self.projections, strict=True)):
+            x = torch.tanh(x) if index else x
+            if frames is None:
+                x = lstm(x)[0]
+            else:
+                packed = pack_padded_sequence(x, frames, enforce_sorted=False)
+                x = pad_packed_sequence(lstm(packed)[0], total_length=x.shape[0])[0]
+            x = projection(x)
+        return x
+
+
+class MaskMVDR(SavedModel[MaskMVDRConfig]):
+    """Mixtures in, one beamformed waveform per speaker out, from any number of microphones.
+
+    With a single microphone there is nothing to steer: the speakers' masks are applied to the mixture instead.
+    """
+
+    kind: ClassVar[str] = "mask_mvdr"
+    Config: ClassVar[type[Settings]] = MaskMVDRConfig
+
+    def __init__(self, config: MaskMVDRConfig) -> None:
+        super().__init__(config)
+        self.stft = Stft(config.fft_size, config.hop)
+        self.estimator = ProjectedBLSTM(self.stft.frequencies, config.layers, config.lstm, config.projection)
+        self.to_masks = nn.Linear(config.projection, (config.speakers + 1) * self.stft.frequencies)
+
+    def forward(self, mixture: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Separate mixtures.
+
+        Args:
+            mixture: audio, (B, M, N), of any number of microphones above `reference_microphone`.
+            lengths: valid samples of each example, (B,); all of them where None.
+
+        Returns:
+            The speakers at the reference microphone, (B, S, N), in an order of the model's own; zero beyond `lengths`.
+
+        Raises:
+            SepasrError: where the reference microphone is not among the mixture's.
+        """
+        size = mixture.shape[2]
+        lengths = differing(lengths, size)
+        spectrum, level = self._analyse(mixture, lengths)
+        masks = self._estimate(spectrum, lengths)
+        with torch.autocast(mixture.device.type, enabled=False):
+            if mixture.shape[1] == 1:
+                separated = masks[:, :-1] * spectrum
+            else:
+                reference, loading = self.config.reference_microphone, self.config.diagonal_loading
+                separated = beamform(spectrum, masks, reference, loading)
+            return self.stft.synthesise(separated, size, lengths) * level
+
+    def masks(self, mixture: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """The masks of the speakers, then of the noise, of mixtures (B, M, N): (B, S + 1, T, F), within 0 and 1.
+
+        Raises:
+            SepasrError: where the reference microphone is not among the mixture's.
+        """
+        lengths = differing(lengths, mixture.shape[2])
+        return self._estimate(self._analyse(mixture, lengths)[0], lengths)
+
+    def _analyse(self, mixture: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor]:
+        """The spectrum (B, M, T, F) of the mixture at unit deviation, and that deviation (B, 1, 1)."""
+        channels, reference = mixture.shape[1], self.config.reference_microphone
+        if channels <= reference:
+            raise SepasrError(
+                f"found {channels} channel{'s' * (channels != 1)}, the model's reference is channel {reference + 1} "
+                f"(counted from 1), so it expects that many or more; choose them with --channels"
+            )
+        with torch.autocast(mixture.device.type, enabled=False):
+            mixture = mixture.float()
+            level = deviation(mixture, lengths)
+            return self.stft.analyse(mixture / level, lengths), level
+
+    def _estimate(self, spectrum: Tensor, lengths: Tensor | None) -> Tensor:
+        batch, microphones, size, _ = spectrum.shape
+        x = spectrum.abs()
+        if self.config.input == "log":
+            x = x.log1p()
+        frames = None if lengths is None else self.stft.frames(lengths)
+        repeated = None if frames is None else frames.repeat_interleave(microphones).cpu()
+        x = self.estimator(x.flatten(0, 1).transpose(0, 1), repeated)  # (T, B * M, projection)
+        masks = torch.sigmoid(self.to_masks(x).float())
+        masks = masks.unflatten(2, (self.config.speakers + 1, -1)).unflatten(1, (batch, microphones))
+        masks = masks.mean(2).permute(1, 2, 0, 3)
+        return masks if frames is None else masks * valid(frames, size)[:, None, :, None]
+
+
+def beamform(spectrum: Tensor, masks: Tensor, reference: int = 0, loading: float = 1e-7) -> Tensor:
+    """Souden's MVDR filter for each speaker, from masks, applied to the mixture.
+
+    A source's covariance is the mean over frames weighted by its mask; what a speaker is to be separated from is the
+    sum of the covariances of all other speakers and of the noise. Computed in double precision, as nearly singular
+    covariances are usual: few frames, closely spaced microphones, no noise.
+
+    Args:
+        spectrum: of the mixture, complex, (B, M, T, F).
+        masks: of the speakers, then of the noise, (B, C, T, F).
+        reference: the microphone at which the speakers are estimated.
+        loading: added to the noise covariance's diagonal, as a part of its mean eigenvalue.
+
+    Returns:
+        The speakers' complex spectra, (B, S, T, F); zeros where there is silence.
+    """
+    precise = spectrum.to(torch.complex128).permute(0, 3, 1, 2)  # (B, F, M, T)
+    weights = masks.double().permute(0, 1, 3, 2)  # (B, C, F, T)
+    weights = weights / (weights.sum(-1, keepdim=True) + EPSILON)
+    weighted = precise[:, None] * weights[:, :, :, None]
+    covariance = weighted @ precise[:, None].mH  # (B, C, F, M, M)
+    speech = covariance[:, :-1]
+    noise = covariance.sum(1, keepdim=True) - speech
+    size = noise.shape[-1]
+    trace = noise.diagonal(dim1=-2, dim2=-1).real.sum(-1)
+    diagonal = (loading * trace / size + EPSILON)[..., None, None]
+    ratio = torch.linalg.solve(noise + diagonal * torch.eye(size, dtype=noise.dtype, device=noise.device), speech)
+    total = ratio.diagonal(dim1=-2, dim2=-1).sum(-1)[..., None]
+    filters = ratio[..., reference] / (total + EPSILON)  # (B, S, F, M)
+    separated = torch.einsum("bsfm,bfmt->bstf", filters.conj(), precise)
+    return separated.to(spectrum.dtype)

@@ -1,0 +1,294 @@
+"""TF-GridNet: separation by complex spectral mapping, one estimate per speaker at the reference microphone.
+
+Z.-Q. Wang et al., "TF-GridNet: Making Time-Frequency Domain Models Great Again for Monaural Speaker Separation"
+(arXiv 2209.03952) and "TF-GridNet: Integrating Full- and Sub-Band Modeling for Speech Separation" (arXiv 2211.12433),
+as used by arXiv 2307.12231.
+
+Axes: B batch, S speaker, M microphone, N sample, T frame, F frequency, D feature (embedding), and within a block
+H head, J window, K position within a window. Features stay in the order [B, T, F, D] throughout, so that windows are
+strided views, the transposed convolutions are matrix products with overlap-add, and one product serves all heads.
+"""
+
+import math
+from collections.abc import Callable
+from typing import ClassVar, Literal, NamedTuple
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+from torch.utils.checkpoint import checkpoint
+from typing_extensions import Self
+
+from sepasr_cli.errors import SepasrError
+from sepasr_cli.saved_model import SavedModel
+from sepasr_cli.separation.stft import Stft, deviation, differing, valid
+from sepasr_cli.settings import Settings
+
+EPSILON = 1e-5
+POINTWISE: dict[str, Callable[[Tensor], Tensor]] = {
+    "relu": functional.relu,
+    "gelu": functional.gelu,
+    "silu": functional.silu,
+}
+
+
+class TFGridNetConfig(Settings):
+    """The sizes of a TF-GridNet; the defaults are those of arXiv 2307.12231, for two microphones."""
+
+    kind: Literal["tfgridnet"] = "tfgridnet"
+    sample_rate: int = Field(default=16000, gt=0)
+    microphones: int = Field(default=2, gt=0)
+    speakers: int = Field(default=2, gt=0, le=6)
+    #: Index of the microphone at which the speakers are estimated.
+    reference_microphone: int = Field(default=0, ge=0)
+    fft_size: int = Field(default=512, ge=4, multiple_of=2)
+    hop: int = Field(default=256, gt=0)
+    blocks: int = Field(default=6, gt=0)
+    embedding: int = Field(default=48, gt=0)
+    #: Units of each LSTM in each direction.
+    lstm: int = Field(default=192, gt=0)
+    #: Neighbouring frequencies or frames that an LSTM sees at each step, and how far it moves.
+    kernel: int = Field(default=4, gt=0)
+    stride: int = Field(default=2, gt=0)
+    heads: int = Field(default=4, gt=0)
+    #: Approximate size of a frame's query and key; rounded up to a multiple of the frequencies.
+    qk_size: int = Field(default=512, gt=0)
+    activation: Literal["prelu", "relu", "gelu", "silu"] = "prelu"
+    #: Recompute each block in the backward pass: less memory, a third more time.
+    checkpoint_activations: bool = False
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.embedding % self.heads:
+            raise ValueError(f"embedding {self.embedding} must be a multiple of heads {self.heads}")
+        if self.reference_microphone >= self.microphones:
+            found, microphones = self.reference_microphone, self.microphones
+            raise ValueError(f"reference_microphone {found} must be below microphones {microphones}")
+        if self.hop > self.fft_size // 2:
+            raise ValueError(f"hop {self.hop} must be at most half of fft_size {self.fft_size}")
+        if self.stride > self.kernel:
+            raise ValueError(f"stride {self.stride} must be at most kernel {self.kernel}")
+        return self
+
+
+class Extent(NamedTuple):
+    """Where the examples of a padded batch end."""
+
+    keep: Tensor
+    """1 for an example's own frames, 0 beyond: (B, T, 1, 1)."""
+    attend: Tensor
+    """Frames that may be attended to: boolean (B, 1, 1, T)."""
+    windows: Tensor
+    """Windows along time of each example: (B,), on the CPU."""
+
+
+def windows(size: int, kernel: int, stride: int) -> int:
+    """How many windows cover that many frames or frequencies, the last of them perhaps beyond the end.
+
+    >>> windows(257, kernel=4, stride=2)
+    128
+    """
+    return -(-max(size - kernel, 0) // stride) + 1
+
+
+class Activation(nn.Module):
+    """A pointwise function of the last axis; PReLU learns one slope for each of `groups` (sizes along that axis)."""
+
+    group: Tensor
+
+    def __init__(self, name: str, groups: tuple[int, ...]) -> None:
+        super().__init__()
+        self.name = name
+        if name == "prelu":
+            self.slope = nn.Parameter(torch.full((len(groups),), 0.25))
+            group = torch.arange(len(groups)).repeat_interleave(torch.tensor(groups))
+            self.register_buffer("group", group, persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.name == "prelu":
+            # Vectorised, unlike functional.prelu with its slopes on the last axis: several times faster on a CPU.
+            return torch.addcmul(x, x.clamp(max=0), self.slope[self.group] - 1)
+        return POINTWISE[self.name](x)
+
+
+class GridPath(nn.Module):
+    """Norm, windows along one axis of [B, T, F, D], BLSTM over them, transposed convolution back, residual.
+
+    Along frequency this is the intra-frame full-band module, along time the sub-band temporal module.
+    """
+
+    def __init__(self, config: TFGridNetConfig, axis: Literal[1, 2]) -> None:
+        super().__init__()
+        size = config.embedding
+        self.axis, self.kernel, self.stride = axis, config.kernel, config.stride
+        self.norm = nn.LayerNorm(size, eps=EPSILON)
+        self.lstm = nn.LSTM(self.kernel * size, config.lstm, bidirectional=True)
+        self.deconvolution = nn.Linear(2 * config.lstm, self.kernel * size, bias=False)
+        self.bias = nn.Parameter(torch.empty(size))
+        bound = 1 / math.sqrt(self.kernel * size)  # what nn.ConvTranspose1d draws from
+        nn.init.uniform_(self.deconvolution.weight, -bound, bound)
+        nn.init.uniform_(self.bias, -bound, bound)
+
+    def forward(self, x: Tensor, windows: Tensor | None = None) -> Tensor:
+        """The size along the axis must fit whole windows; `windows` (B,) where examples differ in their number."""
+        batch, other = x.shape[0], x.shape[3 - self.axis]
+        y = self.norm(x)
+        if torch.is_autocast_enabled(x.device.type):  # before the windows are copied, not after
+            y = y.to(torch.get_autocast_dtype(x.device.type))
+        y = y.unfold(self.axis, self.kernel, self.stride)  # [B, J, F, D, K] or [B, T, J, D, K]
+        steps = y.shape[self.axis]
+        y = y.movedim(self.axis, 0).transpose(3, 4).reshape(steps, batch * other, -1)
+        if windows is None:
+            y = self.lstm(y)[0]
+        else:
+            packed = pack_padded_sequence(y, windows.repeat_interleave(other), enforce_sorted=False)
+            y = pad_packed_sequence(self.lstm(packed)[0], total_length=steps)[0]
+        y = self.deconvolution(y).view(steps, batch, other, self.kernel, -1)
+        y = self._overlap_add(y).permute((1, 0, 3, 2, 4) if self.axis == 1 else (1, 2, 0, 3, 4))
+        y = y.flatten(self.axis, self.axis + 1).narrow(self.axis, 0, x.shape[self.axis])
+        return x + y + self.bias
+
+    def _overlap_add(self, y: Tensor) -> Tensor:
+        """Windows [J, B, other, K, D] moved by the stride, to consecutive pieces of that stride."""
+        pieces = -(-self.kernel // self.stride)
+        if pieces == 1:
+            return y
+        y = functional.pad(y, (0, 0, 0, pieces * self.stride - self.kernel)).unflatten(3, (pieces, self.stride))
+        total = y.new_zeros(y.shape[0] + pieces - 1, *y.shape[1:3], *y.shape[4:])
+        for piece in range(pieces):
+            total[piece : piece + y.shape[0]] += y[:, :, :, piece]
+        return total
+
+
+class FrameAttention(nn.Module):
+    """Cross-frame self-attention: each frame, over all its frequencies, attends to every frame; with residual."""
+
+    def __init__(self, config: TFGridNetConfig, frequencies: int) -> None:
+        super().__init__()
+        size, self.heads = config.embedding, config.heads
+        query = math.ceil(config.qk_size / frequencies)
+        #: Channels of each head's query, key and value.
+        self.widths = (query, query, size // self.heads)
+        groups = tuple(width for width in self.widths for _ in range(self.heads))
+        self.qkv = nn.Linear(size, sum(groups))
+        self.activation = Activation(config.activation, groups)
+        self.gains = nn.ParameterList(torch.ones(self.heads, 1, frequencies, width) for width in self.widths)
+        self.offsets = nn.ParameterList(torch.zeros(self.heads, 1, frequencies, width) for width in self.widths)
+        self.projection = nn.Linear(size, size)
+        self.projection_activation = Activation(config.activation, (size,))
+        self.projection_norm = nn.LayerNorm((frequencies, size), eps=EPSILON)
+
+    def forward(self, x: Tensor, attend: Tensor | None = None) -> Tensor:
+        y = self.activation(self.qkv(x).float())
+        parts = y.split([self.heads * width for width in self.widths], dim=-1)
+        query, key, value = (self._heads(part, index) for index, part in enumerate(parts))
+        y = functional.scaled_dot_product_attention(query, key, value, attend)  # [B, H, T, F * D]
+        y = y.unflatten(3, (x.shape[2], -1)).permute(0, 2, 3, 1, 4).flatten(3)
+        return x + self.projection_norm(self.projection_activation(self.projection(y).float()))
+
+    def _heads(self, part: Tensor, index: int) -> Tensor:
+        """[B, T, F, H * width] to [B, H, T, F * width], normalised over each head's frame."""
+        part = part.unflatten(3, (self.heads, -1)).permute(0, 3, 1, 2, 4)
+        part = functional.layer_norm(part, part.shape[3:], eps=EPSILON)
+        return torch.addcmul(self.offsets[index], part, self.gains[index]).flatten(3)
+
+
+class GridBlock(nn.Module):
+    """Full-band path, sub-band path, cross-frame attention."""
+
+    def __init__(self, config: TFGridNetConfig, frequencies: int) -> None:
+        super().__init__()
+        self.kernel, self.stride = config.kernel, config.stride
+        self.full_band = GridPath(config, axis=2)
+        self.sub_band = GridPath(config, axis=1)
+        self.attention = FrameAttention(config, frequencies)
+
+    def forward(self, x: Tensor, extent: Extent | None = None) -> Tensor:
+        frames, frequencies = x.shape[1:3]
+        if extent is not None:
+            x = x * extent.keep
+        missing = [
+            (windows(size, self.kernel, self.stride) - 1) * self.stride + self.kernel - size
+            for size in (frames, frequencies)
+        ]
+        if any(missing):
+            x = functional.pad(x, (0, 0, 0, missing[1], 0, missing[0]))
+        x = self.full_band(x)[:, :, :frequencies]
+        x = self.sub_band(x, None if extent is None else extent.windows)[:, :frames]
+        return self.attention(x, None if extent is None else extent.attend)
+
+
+class TFGridNet(SavedModel[TFGridNetConfig]):
+    """Mixtures in, one waveform per speaker out. Needs exactly the configured number of microphones."""
+
+    kind: ClassVar[str] = "tfgridnet"
+    Config: ClassVar[type[Settings]] = TFGridNetConfig
+
+    def __init__(self, config: TFGridNetConfig) -> None:
+        super().__init__(config)
+        self.stft = Stft(config.fft_size, config.hop)
+        self.encode = nn.Conv2d(2 * config.microphones, config.embedding, 3, padding=1)
+        self.encode_norm = nn.GroupNorm(1, config.embedding, eps=EPSILON)
+        self.blocks = nn.ModuleList(GridBlock(config, self.stft.frequencies) for _ in range(config.blocks))
+        self.decode = nn.ConvTranspose2d(config.embedding, 2 * config.speakers, 3, padding=1)
+        # The input convolution tells microphones apart by position: the reference always comes first.
+        self.order = list(range(config.microphones))
+        self.order[0], self.order[config.reference_microphone] = config.reference_microphone, 0
+
+    def forward(self, mixture: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Separate mixtures.
+
+        Args:
+            mixture: audio, (B, M, N).
+            lengths: valid samples of each example, (B,); all of them where None.
+
+        Returns:
+            The speakers at the reference microphone, (B, S, N), in an order of the model's own; zero beyond `lengths`.
+
+        Raises:
+            SepasrError: where the mixture has not the microphones that the model was made for.
+        """
+        channels, size = mixture.shape[1:]
+        if channels != self.config.microphones:
+            raise SepasrError(
+                f"found {channels} channel{'s' * (channels != 1)}, the model expects {self.config.microphones}; "
+                f"choose them with --channels"
+            )
+        lengths = differing(lengths, size)
+        # Audio keeps full precision outside the blocks; torch.complex knows no half precision either.
+        with torch.autocast(mixture.device.type, enabled=False):
+            mixture = mixture.float()
+            level = deviation(mixture, lengths)
+            spectrum = self.stft.analyse(mixture[:, self.order] / level, lengths)
+            x = self.encode(torch.cat((spectrum.real, spectrum.imag), dim=1))
+            extent = None if lengths is None else self._extent(self.stft.frames(lengths), x.shape[2])
+            x = self._normalise(x.permute(0, 2, 3, 1), extent)
+        for block in self.blocks:
+            if self.config.checkpoint_activations and torch.is_grad_enabled():
+                x = checkpoint(block, x, extent, use_reentrant=False)
+            else:
+                x = block(x, extent)
+        with torch.autocast(mixture.device.type, enabled=False):
+            x = x if extent is None else x * extent.keep
+            x = self.decode(x.permute(0, 3, 1, 2)).unflatten(1, (self.config.speakers, 2))
+            estimates = self.stft.synthesise(torch.complex(x[:, :, 0], x[:, :, 1]), size, lengths)
+            return estimates * level
+
+    def _extent(self, frames: Tensor, size: int) -> Extent:
+        mask = valid(frames, size)
+        kernel, stride = self.config.kernel, self.config.stride
+        counts = torch.tensor([windows(count, kernel, stride) for count in frames.tolist()])
+        return Extent(mask[:, :, None, None].float(), mask[:, None, None], counts)
+
+    def _normalise(self, x: Tensor, extent: Extent | None) -> Tensor:
+        """`encode_norm` on [B, T, F, D], with statistics of an example's own frames alone."""
+        if extent is None:
+            x = functional.layer_norm(x, x.shape[1:], eps=EPSILON)
+        else:
+            count = extent.keep.sum((1, 2, 3), keepdim=True) * x.shape[2] * x.shape[3]
+            mean = (x * extent.keep).sum((1, 2, 3), keepdim=True) / count
+            x = (x - mean) * extent.keep
+            x = x * torch.rsqrt(x.square().sum((1, 2, 3), keepdim=True) / count + EPSILON)
+        return x * self.encode_norm.weight + self.encode_norm.bias

@@ -1,0 +1,1 @@
+"""Mixtures out of single speakers: `sampling` draws their parameters, `rendering` makes audio from them."""

@@ -1,0 +1,1 @@
+"""The commands, one function each; a command's flags are its keywords."""

@@ -1,0 +1,60 @@
+"""`sepasr joint-finetune`: train separation and recognition together."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from sepasr_cli.errors import SepasrError
+from sepasr_cli.files import fingerprint
+from sepasr_cli.pretrained import load_system
+from sepasr_cli.stages.training import data_fingerprint, goal_and_settings, mixture_data, open_run, train_model
+from sepasr_cli.training.tasks import JointTask
+
+
+def joint_finetune(
+    run: Path,
+    *,
+    recipe: Path | None = None,
+    overrides: Sequence[str] = (),
+    device: str = "auto",
+    max_minutes: float | None = None,
+    skip_bad: bool = False,
+    restart: bool = False,
+) -> None:
+    """Fine-tune the run's separator and recogniser together on its mixtures; the model is RUN/joint.
+
+    Args:
+        run: the run directory.
+        recipe: a recipe to put in force; by default the run's own.
+        overrides: settings to change, as "key.key=value".
+        device: auto, cpu, cuda or mps.
+        max_minutes: stop after so long, with everything kept to go on.
+        skip_bad: leave broken utterances out instead of stopping (dynamic mixing).
+        restart: put an earlier joint model aside and begin anew.
+
+    Raises:
+        SepasrError: where something is missing, broken, or does not fit.
+    """
+    directory, resolved = open_run(run, recipe, overrides)
+    config = resolved.joint_finetune
+    goal, settings = goal_and_settings(config)
+    settings = {"joint_finetune": settings, "seed": resolved.seed}
+    if config.dynamic_mixing and resolved.simulation.overlap == "min":
+        raise SepasrError(
+            "simulation.overlap: 'min' cuts words off, which no transcript tells; "
+            "joint-finetune with dynamic_mixing expects 'max' or a range"
+        )
+    inputs = data_fingerprint(directory, config.dynamic_mixing)
+    for part in ("separator", "recognizer"):
+        inputs[part] = fingerprint(directory.require_model(part) / "model.safetensors")
+    with directory.stage("joint", settings, inputs, goal, restart) as stage:
+        if stage.finished:
+            return
+        model = load_system(str(directory.path), system="cascade")
+        vocabulary = model.config.recognizer.vocabulary
+        if vocabulary is not None:
+            vocabulary.save_text(directory.path / "joint" / "tokens.txt")
+        train, dev = mixture_data(directory, resolved, config, vocabulary, skip_bad)
+        task = JointTask(model, config)
+        stage.complete, stage.results = train_model(
+            directory, "joint", resolved, model, task, train, dev, config, device, max_minutes
+        )

@@ -1,0 +1,89 @@
+"""`sepasr pretrain-asr`: train the recogniser on single-speaker speech."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from sepasr_cli.corpora import read_corpora
+from sepasr_cli.errors import SepasrError
+from sepasr_cli.files import fingerprint
+from sepasr_cli.recipe import Recipe
+from sepasr_cli.recognition.recognizer import Recognizer
+from sepasr_cli.recognition.tokens import Vocabulary
+from sepasr_cli.rundir import RunDir
+from sepasr_cli.stages.training import goal_and_settings, open_run, seed_weights, train_model, training_utterances
+from sepasr_cli.training.data import Speech, corpus_speech, reference_speech
+from sepasr_cli.training.tasks import RecognitionTask
+
+
+def pretrain_asr(
+    run: Path,
+    *,
+    recipe: Path | None = None,
+    overrides: Sequence[str] = (),
+    device: str = "auto",
+    max_minutes: float | None = None,
+    skip_bad: bool = False,
+    restart: bool = False,
+) -> None:
+    """Train the recogniser of the recipe on `corpora.train`; the model is RUN/recognizer.
+
+    Args:
+        run: the run directory.
+        recipe: a recipe to put in force; by default the run's own.
+        overrides: settings to change, as "key.key=value".
+        device: auto, cpu, cuda or mps.
+        max_minutes: stop after so long, with everything kept to go on.
+        skip_bad: leave broken utterances out instead of stopping.
+        restart: put an earlier recogniser aside and begin anew.
+
+    Raises:
+        SepasrError: where something is missing, broken, or does not fit.
+    """
+    directory, resolved = open_run(run, recipe, overrides)
+    config = resolved.pretrain_asr
+    goal, settings = goal_and_settings(config)
+    settings = {
+        "recognition": resolved.recognition.model_dump(mode="json"),
+        "pretrain_asr": settings,
+        "seed": resolved.seed,
+    }
+    utterances = [utterance for utterance in training_utterances(resolved, skip_bad) if utterance.text]
+    if not utterances:
+        raise SepasrError("corpora.train: no utterance has a transcript; the recogniser needs some, add a corpus")
+    inputs = {"training utterances": fingerprint([[one.id, one.text, one.duration] for one in utterances])}
+    if config.speech != ("corpus",):
+        inputs["train mixtures"] = fingerprint(directory.require_manifest("train"))
+    with directory.stage("recognizer", settings, inputs, goal, restart) as stage:
+        if stage.finished:
+            return
+        vocabulary = Vocabulary.train(
+            [utterance.text or "" for utterance in utterances], resolved.recognition.tokens, resolved.recognition.bpe_size
+        )
+        seed_weights(resolved, "recognizer")
+        model = Recognizer(resolved.recognition.model_copy(update={"vocabulary": vocabulary}))
+        vocabulary.save_text(directory.path / "recognizer" / "tokens.txt")
+        spoken = corpus_speech(utterances, resolved.sample_rate) if "corpus" in config.speech else []
+        for reference in config.speech:
+            if reference != "corpus":
+                spoken += reference_speech(directory.require_manifest("train"), reference)
+        train = Speech(
+            spoken, vocabulary, batch_size=config.batch_size, seed=resolved.seed, speeds=config.speeds
+        )
+        dev = _validation(directory, resolved, vocabulary, skip_bad)
+        task = RecognitionTask(model)
+        stage.complete, stage.results = train_model(
+            directory, "recognizer", resolved, model, task, train, dev.in_order(config.batch_size), config, device, max_minutes
+        )
+
+
+def _validation(run: RunDir, recipe: Recipe, vocabulary: Vocabulary, skip_bad: bool) -> Speech:
+    """The dev split: the same kinds of speech as in training."""
+    config = recipe.pretrain_asr
+    spoken = []
+    if "corpus" in config.speech:
+        utterances = read_corpora(recipe.corpora.dev, skip_bad=skip_bad, sample_rate=recipe.sample_rate)
+        spoken += corpus_speech(utterances, recipe.sample_rate)
+    for reference in config.speech:
+        if reference != "corpus":
+            spoken += reference_speech(run.require_manifest("dev"), reference)
+    return Speech(spoken, vocabulary, batch_size=config.batch_size, seed=recipe.seed)

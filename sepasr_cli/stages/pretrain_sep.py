@@ -1,0 +1,56 @@
+"""`sepasr pretrain-sep`: train the separator."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from sepasr_cli.separation import build_separator
+from sepasr_cli.stages.training import (
+    data_fingerprint,
+    goal_and_settings,
+    mixture_data,
+    open_run,
+    seed_weights,
+    train_model,
+)
+from sepasr_cli.training.tasks import SeparationTask
+
+
+def pretrain_sep(
+    run: Path,
+    *,
+    recipe: Path | None = None,
+    overrides: Sequence[str] = (),
+    device: str = "auto",
+    max_minutes: float | None = None,
+    skip_bad: bool = False,
+    restart: bool = False,
+) -> None:
+    """Train the separator of the recipe on the run's mixtures; the model is RUN/separator.
+
+    Args:
+        run: the run directory.
+        recipe: a recipe to put in force; by default the run's own.
+        overrides: settings to change, as "key.key=value".
+        device: auto, cpu, cuda or mps.
+        max_minutes: stop after so long, with everything kept to go on.
+        skip_bad: leave broken utterances out instead of stopping (dynamic mixing).
+        restart: put an earlier separator aside and begin anew.
+
+    Raises:
+        SepasrError: where something is missing, broken, or does not fit.
+    """
+    directory, resolved = open_run(run, recipe, overrides)
+    config = resolved.pretrain_sep
+    goal, settings = goal_and_settings(config)
+    settings = {"separation": resolved.separation.model_dump(mode="json"), "pretrain_sep": settings, "seed": resolved.seed}
+    inputs = data_fingerprint(directory, config.dynamic_mixing)
+    with directory.stage("separator", settings, inputs, goal, restart) as stage:
+        if stage.finished:
+            return
+        seed_weights(resolved, "separator")
+        model = build_separator(resolved.separation)
+        train, dev = mixture_data(directory, resolved, config, None, skip_bad)
+        task = SeparationTask(model, config)
+        stage.complete, stage.results = train_model(
+            directory, "separator", resolved, model, task, train, dev, config, device, max_minutes
+        )

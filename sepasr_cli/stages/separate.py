@@ -1,0 +1,127 @@
+"""`sepasr separate`: mixtures in, one audio file per speaker out."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sepasr_cli import audio
+from sepasr_cli.device import pick_device
+from sepasr_cli.errors import SepasrError
+from sepasr_cli.files import fingerprint, inside
+from sepasr_cli.inference.inputs import (
+    SEPARATED,
+    Input,
+    Outcome,
+    collect,
+    first_channels,
+    refuse_to_replace,
+    run_of,
+    split_folder,
+    work_on,
+)
+from sepasr_cli.inference.pipeline import Pipeline, parse_channels
+from sepasr_cli.manifest import Mixture, Separated, read_manifest, write_manifest
+from sepasr_cli.pretrained import System, load_separator
+from sepasr_cli.progress import say
+from sepasr_cli.rundir import RunDir
+
+
+def separate(
+    inputs: Sequence[Path | str],
+    model: str | None = None,
+    out: Path | str | None = None,
+    split: str | None = None,
+    system: System | None = None,
+    device: str = "auto",
+    channels: str | Sequence[int] | None = None,
+    overwrite: bool = False,
+    restart: bool = False,
+) -> Outcome:
+    """Separate recordings; a bad one never stops the others.
+
+    Args:
+        inputs: audio files and folders; or a run directory, with `split`.
+        model: run directory, saved model or Hugging Face name; by default the run itself.
+        out: folder for `NAME_spk1.wav`, `NAME_spk2.wav`, ..., the tree of a folder kept; by default `separated`.
+        split: the run's mixtures to separate, into `RUN/separated/<split>`.
+        system: the run's "joint" or "cascade" separator; by default the joint one where there is one. Where it is
+            given, a split's folder is `<split>-<system>`.
+        device: "auto", "cpu", "cuda" or "mps".
+        channels: channels to take, counted from 1, such as "1,3".
+        overwrite: replace files that are there.
+        restart: put aside what was separated with another model, and begin again.
+
+    Returns:
+        The files written, and what failed: `check()` raises where anything did.
+
+    Raises:
+        SepasrError: where nothing can be done at all.
+    """
+    chosen = parse_channels(channels)
+    if split is not None:
+        if out is not None:
+            raise SepasrError("--out is for files and folders; a split's results go into the run directory")
+        return _separate_split(run_of(inputs), model, split, system, device, chosen, restart)
+    folder = Path("separated" if out is None else out)
+    files, failures = collect(inputs, folder)
+    total = len(files) + len(failures)
+    if not files:
+        return Outcome(total, failures=failures)
+    pipeline = Pipeline(load_separator(model, pick_device(device), system))
+    written: list[Path] = []
+
+    def work(item: Input) -> None:
+        targets = [inside(folder, f"{item.name}_spk{number + 1}.wav") for number in range(pipeline.speakers)]
+        if not overwrite:
+            refuse_to_replace(targets)
+        recording = pipeline.prepare(item.path, chosen)
+        _write(targets, pipeline.separate(recording), recording.sample_rate)
+        written.extend(targets)
+
+    failures |= work_on("separate", files, work)
+    say(f"{folder}: {len(written)} files written from {len(files)} recordings")
+    return Outcome(total, written, failures=failures)
+
+
+def _separate_split(
+    run: RunDir,
+    model: str | None,
+    split: str,
+    system: System | None,
+    device: str,
+    channels: list[int] | None,
+    restart: bool,
+) -> Outcome:
+    manifest = run.require_manifest(split)
+    pipeline = Pipeline(load_separator(model or str(run.path), pick_device(device), system))
+    settings: dict[str, Any] = {"model": model, "system": system, "channels": channels}
+    made_from = {"manifest": fingerprint(manifest), "model": pipeline.fingerprint()}
+    with run.stage(split_folder("separated", split, system), settings, made_from, restart=restart) as stage:
+        if stage.finished:
+            return Outcome(0)
+        mixtures = read_manifest(manifest, Mixture)
+        numbers = range(1, pipeline.speakers + 1)
+        names = {item.id: [f"{item.id}_spk{number}.wav" for number in numbers] for item in mixtures}
+        targets = {item.id: [inside(stage.folder, name) for name in names[item.id]] for item in mixtures}
+        todo = [item for item in mixtures if not all(path.is_file() for path in targets[item.id])]
+        if len(todo) < len(mixtures):
+            say(f"{stage.folder}: {len(mixtures) - len(todo)} of {len(mixtures)} mixtures are done, going on")
+
+        def work(item: Input) -> None:
+            recording = pipeline.prepare(item.path, channels or first_channels(item.path, pipeline.microphones))
+            _write(targets[item.name], pipeline.separate(recording), recording.sample_rate)
+
+        failures = work_on("separate", [Input(manifest.parent / item.audio, item.id) for item in todo], work)
+        done = [item for item in mixtures if all(path.is_file() for path in targets[item.id])]
+        write_manifest(stage.folder / SEPARATED, [Separated(id=item.id, audio=tuple(names[item.id])) for item in done])
+        stage.results = {"mixtures": len(done), "failed": len(failures)}
+        stage.complete = not failures
+    say(f"{stage.folder}: {len(done)} of {len(mixtures)} mixtures separated")
+    return Outcome(len(mixtures), [path for item in done for path in targets[item.id]], failures=failures)
+
+
+def _write(targets: Sequence[Path], streams: audio.Audio, sample_rate: int) -> None:
+    for path, stream in zip(targets, streams, strict=True):
+        audio.write(path, np.atleast_2d(stream), sample_rate)

@@ -1,0 +1,200 @@
+"""`sepasr transcribe`: mixtures in, who said what out."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from sepasr_cli import transcripts
+from sepasr_cli.device import pick_device
+from sepasr_cli.errors import SepasrError
+from sepasr_cli.files import fingerprint, inside
+from sepasr_cli.inference.inputs import (
+    TRANSCRIPTS,
+    Input,
+    Outcome,
+    collect,
+    first_channels,
+    refuse_to_replace,
+    run_of,
+    split_folder,
+    work_on,
+)
+from sepasr_cli.inference.pipeline import Pipeline, parse_channels
+from sepasr_cli.manifest import Mixture, read_manifest
+from sepasr_cli.pretrained import System, load_system
+from sepasr_cli.progress import say
+from sepasr_cli.recognition.beam_search import DecodingConfig
+from sepasr_cli.rundir import RunDir
+from sepasr_cli.settings import validate
+from sepasr_cli.transcripts import Format, Segment
+
+#: Where a split's transcripts are kept while it is under way.
+UNDER_WAY = "transcripts.partial.jsonl"
+
+
+def transcribe(
+    inputs: Sequence[Path | str],
+    model: str | None = None,
+    out: Path | str | None = None,
+    format: Format | None = None,
+    split: str | None = None,
+    system: System | None = None,
+    device: str = "auto",
+    channels: str | Sequence[int] | None = None,
+    decoding: Literal["beam", "greedy", "attention"] | None = None,
+    beam: int | None = None,
+    overwrite: bool = False,
+    restart: bool = False,
+) -> Outcome:
+    """Transcribe recordings; a bad one never stops the others.
+
+    Without `out` each speaker's words are printed, a line a speaker.
+
+    Args:
+        inputs: audio files and folders; or a run directory, with `split`.
+        model: run directory, saved model or Hugging Face name; by default the run itself.
+        out: a file for all transcripts where its ending names a format; else a folder for one file a recording.
+        format: of the files in the folder; by default "json" (SegLST).
+        split: the run's mixtures to transcribe, into `RUN/transcripts/<split>/transcripts.json`.
+        system: the run's "joint" or "cascade" models; by default the joint one where there is one. Where it is given,
+            a split's folder is `<split>-<system>`.
+        device: "auto", "cpu", "cuda" or "mps".
+        channels: channels to take, counted from 1, such as "1,3".
+        decoding: how to search; by default as the run's recipe says.
+        beam: hypotheses kept while searching.
+        overwrite: replace files that are there.
+        restart: put aside what was transcribed with another model, and begin again.
+
+    Returns:
+        The segments, the files written, and what failed: `check()` raises where anything did.
+
+    Raises:
+        SepasrError: where nothing can be done at all.
+    """
+    chosen = parse_channels(channels)
+    search = {key: value for key, value in (("method", decoding), ("beam", beam)) if value is not None}
+    if split is not None:
+        if out is not None or format is not None:
+            raise SepasrError("--out and --format are for audio files; a split's results go into the run directory")
+        return _transcribe_split(run_of(inputs), model, split, system, device, chosen, search, restart)
+    target = Path(out) if out is not None else None
+    together = _one_file(target, format)
+    files, failures = collect(inputs, None if together else target)
+    total = len(files) + len(failures)
+    if not files:
+        return Outcome(total, failures=failures)
+    if target is not None and together and not overwrite:
+        refuse_to_replace([target])
+    pipeline = _pipeline(model, system, device, search)
+    segments: list[Segment] = []
+    written: list[Path] = []
+
+    def work(item: Input) -> None:
+        path = inside(target, f"{item.name}.{format or 'json'}") if target is not None and not together else None
+        if path is not None and not overwrite:
+            refuse_to_replace([path])
+        found = pipeline.transcribe(pipeline.prepare(item.path, chosen), item.name)
+        segments.extend(found)
+        if path is not None:
+            transcripts.write(path, found)
+            written.append(path)
+        elif target is None:
+            print(transcripts.WRITERS["txt"](found), end="", flush=True)
+
+    failures |= work_on("transcribe", files, work)
+    if target is not None and together and segments:
+        transcripts.write(target, segments)
+        written.append(target)
+    return Outcome(total, written, segments, failures)
+
+
+def _one_file(out: Path | None, format: Format | None) -> bool:
+    """Whether `out` is one file for all transcripts."""
+    if format is not None and format not in get_args(Format):
+        raise SepasrError(f"--format '{format}' is unknown; expected one of {', '.join(get_args(Format))}")
+    if out is None:
+        if format is not None:
+            raise SepasrError("--format was given without --out; pass --out with a file or a folder")
+        return False
+    if out.is_dir() or out.suffix.lower().removeprefix(".") not in get_args(Format):
+        return False
+    if format not in (None, transcripts.format_of(out)):
+        raise SepasrError(f"--out {out} ends in {out.suffix}, --format is {format}; leave one of them out")
+    return True
+
+
+def _pipeline(model: str | None, system: System | None, device: str, search: dict[str, Any]) -> Pipeline:
+    """The models, which search as their run's recipe says where `search` says nothing else."""
+    loaded = load_system(model, pick_device(device), system)
+    stated: dict[str, Any] = {}
+    if model is not None and RunDir.is_one(Path(model)):
+        stated = RunDir(model).recipe().decoding.model_dump()
+    return Pipeline(loaded, validate(DecodingConfig, stated | search, "decoding"))
+
+
+def _transcribe_split(
+    run: RunDir,
+    model: str | None,
+    split: str,
+    system: System | None,
+    device: str,
+    channels: list[int] | None,
+    search: dict[str, Any],
+    restart: bool,
+) -> Outcome:
+    manifest = run.require_manifest(split)
+    pipeline = _pipeline(model or str(run.path), system, device, search)
+    settings: dict[str, Any] = {
+        "model": model,
+        "system": system,
+        "channels": channels,
+        "decoding": pipeline.decoding.model_dump(),
+    }
+    made_from = {"manifest": fingerprint(manifest), "model": pipeline.fingerprint()}
+    with run.stage(split_folder("transcripts", split, system), settings, made_from, restart=restart) as stage:
+        if stage.finished:
+            return Outcome(0, segments=transcripts.read(stage.folder / TRANSCRIPTS))
+        mixtures = read_manifest(manifest, Mixture)
+        under_way = stage.folder / UNDER_WAY
+        done = _read_under_way(under_way)
+        if done:
+            say(f"{stage.folder}: {len(done)} of {len(mixtures)} mixtures are done, going on")
+
+        with under_way.open("a", encoding="utf-8") as lines:
+
+            def work(item: Input) -> None:
+                recording = pipeline.prepare(item.path, channels or first_channels(item.path, pipeline.microphones))
+                done[item.name] = pipeline.transcribe(recording, item.name)
+                records = [segment.model_dump(exclude_none=True) for segment in done[item.name]]
+                lines.write(json.dumps({"id": item.name, "segments": records}) + "\n")
+                lines.flush()
+
+            todo = [Input(manifest.parent / item.audio, item.id) for item in mixtures if item.id not in done]
+            failures = work_on("transcribe", todo, work)
+        segments = [segment for item in mixtures for segment in done.get(item.id, [])]
+        path = stage.folder / TRANSCRIPTS
+        transcripts.write(path, segments)
+        stage.results = {"mixtures": len(mixtures) - len(failures), "failed": len(failures)}
+        stage.complete = not failures
+        if stage.complete:
+            under_way.unlink()
+    say(f"{path}: {len(mixtures) - len(failures)} of {len(mixtures)} mixtures transcribed")
+    return Outcome(len(mixtures), [path], segments, failures)
+
+
+def _read_under_way(path: Path) -> dict[str, list[Segment]]:
+    """Segments of the mixtures done before the command was stopped; a line cut off at the end is dropped."""
+    done: dict[str, list[Segment]] = {}
+    if not path.is_file():
+        return done
+    whole = []
+    for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
+        try:
+            record = json.loads(line)
+        except ValueError:
+            break
+        whole.append(line)
+        done[record["id"]] = [validate(Segment, values, str(path)) for values in record["segments"]]
+    path.write_text("".join(whole), encoding="utf-8")
+    return done

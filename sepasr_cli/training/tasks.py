@@ -1,0 +1,195 @@
+"""What each training minimises: a model, a batch, and the loss of each of its examples.
+
+Letters: B batch, S speaker, N sample.
+"""
+
+from typing import Literal
+
+import torch
+from pydantic import Field
+from rapidfuzz.distance import Levenshtein
+from torch import Tensor, nn
+
+from sepasr_cli.joint import JointModel
+from sepasr_cli.manifest import Reference
+from sepasr_cli.recognition.beam_search import greedy
+from sepasr_cli.recognition.recognizer import Recognizer
+from sepasr_cli.separation import Separator
+from sepasr_cli.separation.losses import mask_loss, separation_loss, si_sdr
+from sepasr_cli.separation.mask_mvdr import MaskMVDR
+from sepasr_cli.training.data import MixtureBatch, SpeechBatch
+from sepasr_cli.training.loop import LoopConfig, StepResult
+
+
+class _MixtureTraining(LoopConfig):
+    reference: Reference = Field("early", description="what the separator is to give")
+    dynamic_mixing: bool = Field(False, description="mix new examples while training, in the rooms of the response bank")
+    speeds: tuple[float, ...] = Field((1.0,), min_length=1, description="factors drawn for each utterance mixed")
+    dev_mixtures: int | None = Field(None, gt=0, description="validate on the first so many only")
+
+
+class PretrainSepConfig(_MixtureTraining):
+    """Training of the separator alone."""
+
+    loss: Literal["l1", "si_sdr", "mask"] = "l1"
+    segment_seconds: float | None = Field(2.0, gt=0, description="None: whole mixtures")
+    weight_decay: float = Field(1e-5, ge=0)
+    plateau_patience: int | None = 1
+
+
+class PretrainAsrConfig(LoopConfig):
+    """Training of the recogniser on single-speaker speech."""
+
+    speech: tuple[Literal["corpus", "direct", "early", "image"], ...] = Field(
+        ("corpus",), min_length=1, description="the corpus itself, and reference signals of the simulated mixtures"
+    )
+    speeds: tuple[float, ...] = Field((0.9, 1.0, 1.1), min_length=1)
+    batch_size: int = Field(32, gt=0)
+    warmup_steps: int = Field(20000, ge=0)
+    decay: Literal["constant", "inverse_sqrt", "cosine"] = "inverse_sqrt"
+
+
+class JointFinetuneConfig(_MixtureTraining):
+    """Training of both, from their pre-trained weights."""
+
+    order: Literal["ctc", "separation"] = Field("ctc", description="what matches speakers with transcripts")
+    separation_weight: float = Field(0.0, ge=0, description="of the separation loss, added to the recognition loss")
+    separation_loss: Literal["l1", "si_sdr"] = "l1"
+    train: Literal["both", "separator", "recognizer"] = "both"
+    batch_size: int = Field(2, gt=0)
+    accumulation: int = Field(4, gt=0)
+    optimizer: Literal["adam", "adamw", "sgd"] = "sgd"
+    max_steps: int = Field(220000, gt=0)
+    validate_every: int = Field(20000, gt=0)
+
+
+class SeparationTask(nn.Module):
+    """Separation with permutation-invariant training."""
+
+    criterion = "si_sdr_improvement"
+
+    def __init__(self, model: Separator, config: PretrainSepConfig) -> None:
+        super().__init__()
+        self.model, self.config = model, config
+
+    def forward(self, batch: MixtureBatch) -> StepResult:
+        """The loss of each mixture; in validation also its SI-SDR and what it improves, in dB."""
+        if self.config.loss == "mask":
+            loss = self._mask_loss(batch)
+            if self.training:
+                return StepResult(loss)
+            estimates = self.model(batch.mixture, batch.lengths)
+            order = separation_loss(estimates, batch.references, batch.lengths, "si_sdr").order
+        else:
+            estimates = self.model(batch.mixture, batch.lengths)
+            result = separation_loss(estimates, batch.references, batch.lengths, self.config.loss)
+            loss, order = result.loss, result.order
+        return StepResult(loss, separation_quality(estimates, order, batch, self.model.config.reference_microphone))
+
+    def _mask_loss(self, batch: MixtureBatch) -> Tensor:
+        model = self.model
+        assert isinstance(model, MaskMVDR)
+        at = model.config.reference_microphone
+        mixture, references, noise = (
+            model.stft.analyse(signal, batch.lengths)
+            for signal in (batch.mixture[:, at], batch.references, batch.noise)
+        )
+        masks = model.masks(batch.mixture, batch.lengths)
+        return mask_loss(masks, mixture, references, noise, model.stft.frames(batch.lengths)).loss
+
+
+@torch.no_grad()
+def separation_quality(estimates: Tensor, order: Tensor, batch: MixtureBatch, microphone: int) -> dict[str, Tensor]:
+    """Mean SI-SDR over the speakers of each example, and its gain over the mixture, each (B,) in dB."""
+    rows = torch.arange(len(estimates), device=estimates.device)[:, None]
+    after = si_sdr(estimates[rows, order], batch.references, batch.lengths).mean(1)
+    mixture = batch.mixture[:, microphone, None].expand_as(batch.references)
+    before = si_sdr(mixture, batch.references, batch.lengths).mean(1)
+    return {"si_sdr": after, "si_sdr_improvement": after - before}
+
+
+class RecognitionTask(nn.Module):
+    """Joint CTC/attention training."""
+
+    criterion = "greedy_accuracy"
+
+    def __init__(self, model: Recognizer) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, batch: SpeechBatch) -> StepResult:
+        """The loss of each utterance; in validation also the accuracy of the tokens that CTC finds greedily."""
+        encoded, frames = self.model.encode(batch.audio, batch.lengths)
+        loss = self.model.loss(encoded, frames, batch.targets, batch.target_lengths)
+        metrics = {"ctc": loss.ctc, "attention": loss.attention, "attention_accuracy": loss.accuracy}
+        if not self.training:
+            metrics["greedy_accuracy"] = _greedy_accuracy(self.model, encoded, frames, batch.targets)
+        return StepResult(loss.total, metrics)
+
+
+@torch.no_grad()
+def _greedy_accuracy(model: Recognizer, encoded: Tensor, frames: Tensor, targets: Tensor) -> Tensor:
+    log_probs = model.ctc_log_probs(encoded)
+    found = [greedy(example[:length])[0] for example, length in zip(log_probs, frames.tolist(), strict=True)]
+    wanted = [[token for token in row if token >= 0] for row in targets.tolist()]
+    errors = [Levenshtein.distance(one, two) / max(len(two), 1) for one, two in zip(found, wanted, strict=True)]
+    return 1 - torch.tensor(errors, device=encoded.device)
+
+
+class JointTask(nn.Module):
+    """Recognition of separated speech, down to the separator's weights."""
+
+    criterion = "greedy_accuracy"
+
+    def __init__(self, model: JointModel, config: JointFinetuneConfig) -> None:
+        super().__init__()
+        self.model, self.config = model, config
+        for name, part in (("separator", model.separator), ("recognizer", model.recognizer)):
+            if config.train not in ("both", name):
+                part.requires_grad_(False)
+
+    def train(self, mode: bool = True) -> "JointTask":
+        """A part that is not trained stays as it is when used: no dropout, no new statistics."""
+        super().train(mode)
+        if self.config.train == "separator":
+            self.model.recognizer.eval()
+        elif self.config.train == "recognizer":
+            self.model.separator.eval()
+        return self
+
+    def forward(self, batch: MixtureBatch) -> StepResult:
+        """The loss of each mixture, the mean over its speakers, with what became of the separation."""
+        assert batch.targets is not None and batch.target_lengths is not None
+        config, speakers = self.config, batch.references.shape[1]
+        estimates = self.model.separator(batch.mixture, batch.lengths)
+        separated = separation_loss(estimates, batch.references, batch.lengths, config.separation_loss)
+        result = self.model(
+            batch.mixture,
+            batch.lengths,
+            batch.targets,
+            batch.target_lengths,
+            order="ctc" if config.order == "ctc" else separated.order,
+            estimates=estimates,
+        )
+        per_mixture = {
+            name: getattr(result.recognition, name).view(-1, speakers).mean(1)
+            for name in ("total", "ctc", "attention", "accuracy")
+        }
+        loss = per_mixture.pop("total")
+        if config.separation_weight > 0:
+            loss = loss + config.separation_weight * separated.loss
+        metrics = {"ctc": per_mixture["ctc"], "attention_accuracy": per_mixture["accuracy"]}
+        microphone = self.model.separator.config.reference_microphone
+        metrics |= separation_quality(estimates, separated.order, batch, microphone)
+        if not self.training:
+            metrics["greedy_accuracy"] = self._accuracy(estimates, result.order, batch)
+        return StepResult(loss, metrics)
+
+    @torch.no_grad()
+    def _accuracy(self, estimates: Tensor, order: Tensor, batch: MixtureBatch) -> Tensor:
+        assert batch.targets is not None
+        rows, speakers = torch.arange(len(order), device=order.device)[:, None], order.shape[1]
+        matched = estimates[rows, order].flatten(0, 1)
+        encoded, frames = self.model.recognizer.encode(matched, batch.lengths.repeat_interleave(speakers))
+        accuracy = _greedy_accuracy(self.model.recognizer, encoded, frames, batch.targets.flatten(0, 1))
+        return accuracy.view(-1, speakers).mean(1)

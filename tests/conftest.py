@@ -1,0 +1,63 @@
+"""Tiny models with random weights, whose sizes and folders any test can use."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from sepasr_cli.features import FilterbankConfig
+from sepasr_cli.joint import JointModel
+from sepasr_cli.recognition import Recognizer, RecognizerConfig, Vocabulary
+from sepasr_cli.recognition.conformer import ConformerConfig
+from sepasr_cli.recognition.transformer_decoder import TransformerDecoderConfig
+from sepasr_cli.separation import TFGridNet, TFGridNetConfig
+
+
+@pytest.fixture(scope="session")
+def tiny_separator() -> TFGridNet:
+    """A TF-GridNet of two microphones and two speakers at 8 kHz."""
+    torch.manual_seed(0)
+    sizes = {"fft_size": 64, "hop": 32, "blocks": 1, "embedding": 4, "lstm": 4, "heads": 2, "qk_size": 66}
+    return TFGridNet(TFGridNetConfig(sample_rate=8000, **sizes)).eval()
+
+
+@pytest.fixture(scope="session")
+def tiny_joint(tiny_separator: TFGridNet) -> JointModel:
+    """The tiny separator with a recogniser of capital letters, which finds something to say in any sound."""
+    torch.manual_seed(0)
+    config = RecognizerConfig(
+        sample_rate=8000,
+        features=FilterbankConfig(mels=20, fft_size=256, hop=80),
+        encoder=ConformerConfig(blocks=1, size=16, heads=2, feed_forward=16, kernel=3),
+        decoder=TransformerDecoderConfig(blocks=1, heads=2, feed_forward=16),
+        vocabulary=Vocabulary.train(["ABC DEF"], "characters"),
+    )
+    recognizer = Recognizer(config).eval()
+    with torch.no_grad():
+        recognizer.ctc_head.weight.mul_(8)
+    return JointModel.join(tiny_separator, recognizer).eval()
+
+
+@pytest.fixture(scope="session")
+def separator_folder(tiny_separator: TFGridNet, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny separator as it is saved."""
+    folder = tmp_path_factory.mktemp("separator")
+    tiny_separator.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def joint_folder(tiny_joint: JointModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny joint model as it is saved."""
+    folder = tmp_path_factory.mktemp("joint")
+    tiny_joint.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def talkers() -> np.ndarray:
+    """Two signals with the ups and downs of speech, (2, N), a second and a half at 8 kHz."""
+    draw = np.random.default_rng(0)
+    level = np.repeat(draw.random((2, 30)), 400, axis=1)
+    return (0.2 * level * draw.standard_normal(level.shape)).astype(np.float32)

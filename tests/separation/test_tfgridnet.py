@@ -1,0 +1,229 @@
+"""TF-GridNet: the published mathematics, and the invariants that every separator has to keep."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from pydantic import ValidationError
+from torch import Tensor
+from torch.nn import functional
+
+from sepasr_cli.errors import SepasrError
+from sepasr_cli.separation import build_separator
+from sepasr_cli.separation.losses import separation_loss
+from sepasr_cli.separation.tfgridnet import GridBlock, TFGridNet, TFGridNetConfig
+
+SMALL: dict[str, Any] = {"blocks": 1, "embedding": 8, "lstm": 8, "heads": 2, "qk_size": 70, "fft_size": 64, "hop": 32}
+
+
+@pytest.fixture(autouse=True)
+def _seed() -> None:
+    torch.manual_seed(0)
+
+
+def small(**changes: Any) -> TFGridNet:
+    torch.manual_seed(0)
+    return TFGridNet(TFGridNetConfig(**{**SMALL, **changes}))
+
+
+def scatter(model: torch.nn.Module) -> None:
+    """Move every weight off its initial value, so that no gain of 1 or offset of 0 hides a mistake."""
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+
+
+def test_builds_with_defaults() -> None:
+    model = build_separator(TFGridNetConfig())
+    assert isinstance(model, TFGridNet)
+    assert 8.0e6 < sum(parameter.numel() for parameter in model.parameters()) < 8.4e6
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"heads": 3}, "heads"),
+        ({"reference_microphone": 2}, "reference_microphone"),
+        ({"hop": 33}, "hop"),
+        ({"stride": 5}, "stride"),
+        ({"fft_size": 63}, "fft_size"),
+        ({"activation": "elu"}, "activation"),
+    ],
+)
+def test_impossible_sizes_are_refused(changes: dict[str, Any], named: str) -> None:
+    with pytest.raises(ValidationError, match=named):
+        TFGridNetConfig(**{**SMALL, **changes})
+
+
+def direct_block(block: GridBlock, config: TFGridNetConfig, x: Tensor) -> Tensor:
+    """The block as the papers write it, in [B, D, T, F]: convolutions, one head after the other. The slow way."""
+    kernel, stride, size = config.kernel, config.stride, config.embedding
+    frames, frequencies = x.shape[2:]
+    extra = [-(-(count - kernel) // stride) * stride + kernel - count for count in (frequencies, frames)]
+    x = functional.pad(x, (0, extra[0], 0, extra[1]))
+    for path, along in ((block.full_band, 3), (block.sub_band, 2)):
+        y = functional.layer_norm(x.movedim(1, 3), (size,), path.norm.weight, path.norm.bias).movedim(3, 1)
+        rows = y.movedim(along, 3).transpose(1, 2).flatten(0, 1)  # (B * other, D, length)
+        columns = functional.unfold(rows[..., None], (kernel, 1), stride=(stride, 1))  # feature first, then position
+        columns = columns.unflatten(1, (size, kernel)).transpose(1, 2).flatten(1, 2)
+        hidden = path.lstm(columns.permute(2, 0, 1))[0].permute(1, 2, 0)
+        weight = path.deconvolution.weight.unflatten(0, (kernel, size)).permute(2, 1, 0)
+        rows = functional.conv_transpose1d(hidden, weight, path.bias, stride=stride)
+        y = rows.unflatten(0, (x.shape[0], -1)).transpose(1, 2).movedim(3, along)
+        x = x + y
+    x = x[:, :, :frames, :frequencies]
+    attention, start, columns_of = block.attention, 0, []
+    for index, width in enumerate(attention.widths):
+        for head in range(config.heads):
+            weight = attention.qkv.weight[start : start + width, :, None, None]
+            y = functional.conv2d(x, weight, attention.qkv.bias[start : start + width])
+            y = functional.prelu(y, attention.activation.slope[index * config.heads + head])
+            centred = y - y.mean((1, 3), keepdim=True)
+            y = centred / torch.sqrt(centred.square().mean((1, 3), keepdim=True) + 1e-5)
+            gain, offset = attention.gains[index][head], attention.offsets[index][head]  # (1, F, width)
+            y = y.permute(0, 2, 3, 1) * gain + offset
+            columns_of.append(y)
+            start += width
+    heads = []
+    for head in range(config.heads):
+        query, key, value = (columns_of[index * config.heads + head] for index in range(3))
+        scores = query.flatten(2) @ key.flatten(2).mT / query[0, 0].numel() ** 0.5
+        heads.append((scores.softmax(-1) @ value.flatten(2)).view_as(value))
+    y = torch.cat(heads, 3) @ attention.projection.weight.T + attention.projection.bias
+    y = functional.prelu(y, attention.projection_activation.slope)
+    norm = attention.projection_norm
+    return x + functional.layer_norm(y, y.shape[2:], norm.weight, norm.bias).movedim(3, 1)
+
+
+@pytest.mark.parametrize(("kernel", "stride"), [(4, 4), (4, 2), (4, 1), (4, 3), (1, 1)])
+def test_equals_the_direct_form(kernel: int, stride: int) -> None:
+    model = small(kernel=kernel, stride=stride, microphones=3, speakers=2).eval()
+    scatter(model)
+    mixture, config, window = torch.randn(2, 3, 700), model.config, torch.hann_window(64)
+    with torch.no_grad():
+        level = mixture.std((1, 2), keepdim=True)
+        rows = (mixture / level).flatten(0, 1)
+        spectrum = torch.stft(rows, 64, 32, window=window, return_complex=True).mT.unflatten(0, (2, 3))
+        x = model.encode_norm(model.encode(torch.cat((spectrum.real, spectrum.imag), 1)))
+        block = model.blocks[0]
+        assert isinstance(block, GridBlock)
+        x = direct_block(block, config, x)
+        real_imaginary = model.decode(x).unflatten(1, (2, 2)).movedim(2, -1)
+        estimates = torch.view_as_complex(real_imaginary.contiguous()).flatten(0, 1).mT
+        sound = torch.istft(estimates, 64, 32, window=window, length=700).unflatten(0, (2, 2)) * level
+        found = model(mixture)
+    covered = 672  # beyond the last frame's centre the two may differ where the window vanishes
+    torch.testing.assert_close(found[..., :covered], sound[..., :covered], atol=2e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("microphones", [1, 2, 4])
+@pytest.mark.parametrize("speakers", [1, 2, 3])
+def test_any_number_of_microphones_and_speakers(microphones: int, speakers: int) -> None:
+    model = small(microphones=microphones, speakers=speakers)
+    assert model(torch.randn(2, microphones, 500)).shape == (2, speakers, 500)
+
+
+@pytest.mark.parametrize(("kernel", "stride"), [(4, 4), (4, 2), (4, 3)])
+def test_example_alone_equals_itself_in_a_padded_batch(kernel: int, stride: int) -> None:
+    model = small(blocks=2, kernel=kernel, stride=stride).eval()
+    scatter(model)
+    mixture, lengths = torch.randn(4, 2, 1003), torch.tensor([1003, 650, 333, 20])
+    with torch.no_grad():
+        batch = model(mixture, lengths)
+        for index, length in enumerate(lengths.tolist()):
+            alone = model(mixture[index : index + 1, :, :length])[0]
+            torch.testing.assert_close(batch[index, :, :length], alone, atol=1e-5, rtol=1e-4)
+            assert not batch[index, :, length:].any()
+        torch.testing.assert_close(model(mixture, torch.full((4,), 1003)), model(mixture))
+
+
+@pytest.mark.parametrize("checkpointed", [False, True])
+@pytest.mark.parametrize("kind", ["l1", "si_sdr"])
+def test_training_steps_lower_the_loss(kind: Any, checkpointed: bool) -> None:
+    model = small(checkpoint_activations=checkpointed).train()
+    sources = torch.randn(2, 2, 2, 600)
+    mixture, references = sources.sum(1), sources[:, :, 0]
+    optimiser = torch.optim.Adam(model.parameters(), 3e-3)
+    losses = []
+    for _ in range(8):
+        loss = separation_loss(model(mixture), references, kind=kind).loss.mean()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(loss.item())
+    assert losses[-1] < losses[0] - 0.01 * abs(losses[0])
+    assert all(parameter.grad is not None and parameter.grad.isfinite().all() for parameter in model.parameters())
+
+
+def test_checkpointing_changes_nothing() -> None:
+    plain, frugal = small(), small(checkpoint_activations=True)
+    mixture, lengths = torch.randn(2, 2, 500), torch.tensor([500, 300])
+    for model in (plain, frugal):
+        model(mixture, lengths).square().sum().backward()
+    for one, other in zip(plain.parameters(), frugal.parameters(), strict=True):
+        torch.testing.assert_close(one.grad, other.grad)
+
+
+@pytest.mark.parametrize("kind", ["l1", "si_sdr"])
+@pytest.mark.parametrize("lengths", [None, torch.tensor([400, 100])])
+def test_silence_is_harmless(kind: Any, lengths: Tensor | None) -> None:
+    model, silence = small(), torch.zeros(2, 2, 400)
+    estimate = model(silence, lengths)
+    assert estimate.abs().max() < 1e-6
+    separation_loss(estimate, silence, lengths, kind).loss.sum().backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
+
+
+@pytest.mark.parametrize("samples", [1, 2, 31, 33, 64])
+def test_the_shortest_inputs(samples: int) -> None:
+    found = small()(torch.randn(1, 2, samples))
+    assert found.shape == (1, 2, samples) and found.isfinite().all()
+
+
+def test_output_follows_the_inputs_level() -> None:
+    model, mixture = small().eval(), torch.randn(1, 2, 500)
+    with torch.no_grad():
+        torch.testing.assert_close(model(100 * mixture), 100 * model(mixture), atol=1e-3, rtol=1e-4)
+
+
+def test_reference_microphone_is_honoured() -> None:
+    mixture = torch.randn(1, 3, 500)
+    first, second = small(microphones=3).eval(), small(microphones=3, reference_microphone=1).eval()
+    second.load_state_dict(first.state_dict())
+    with torch.no_grad():
+        assert not torch.allclose(first(mixture), second(mixture), atol=1e-4)
+        torch.testing.assert_close(second(mixture), first(mixture[:, [1, 0, 2]]))
+
+
+def test_wrong_number_of_channels_names_the_remedy() -> None:
+    with pytest.raises(SepasrError, match=r"found 3 channels, the model expects 2; .*--channels"):
+        small()(torch.randn(1, 3, 500))
+
+
+@pytest.mark.parametrize("activation", ["relu", "gelu", "silu"])
+def test_activations(activation: Any) -> None:
+    mixture = torch.randn(1, 2, 300)
+    assert not torch.allclose(small(activation=activation)(mixture), small()(mixture), atol=1e-4)
+
+
+@pytest.mark.parametrize("lengths", [None, torch.tensor([800, 500])])
+def test_bfloat16_autocast_is_close_and_trains(lengths: Tensor | None) -> None:
+    model, mixture = small(blocks=2), torch.randn(2, 2, 800)
+    full = model(mixture, lengths)
+    with torch.autocast("cpu", torch.bfloat16):
+        half = model(mixture, lengths)
+    assert half.dtype == torch.float32
+    assert (half - full).norm() < 0.02 * full.norm()
+    assert not torch.equal(half, full)
+    separation_loss(half, mixture, lengths).loss.sum().backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
+
+
+def test_saved_and_loaded_is_the_same(tmp_path: Path) -> None:
+    model, mixture = small().eval(), torch.randn(1, 2, 500)
+    model.save_pretrained(tmp_path)
+    loaded = TFGridNet.from_pretrained(str(tmp_path))
+    assert loaded.config == model.config
+    with torch.no_grad():
+        assert torch.equal(loaded(mixture), model(mixture))
