@@ -1,5 +1,6 @@
 """Audio files in and out. Letters: M microphone, N sample. Audio is float32 in [-1, 1], shape (M, N)."""
 
+import shutil
 from dataclasses import dataclass
 from math import gcd
 from pathlib import Path
@@ -35,7 +36,7 @@ def info(path: Path) -> AudioInfo:
     """Read a file's header.
 
     Raises:
-        SepasrError: where the file is missing, empty or no audio.
+        SepasrError: where the file is missing, empty, cut short or no audio.
     """
     if not path.is_file():
         raise SepasrError(f"{path}: no such file; check the path")
@@ -44,8 +45,22 @@ def info(path: Path) -> AudioInfo:
     try:
         header = soundfile.info(str(path))
     except (soundfile.LibsndfileError, OSError, RuntimeError):
-        raise SepasrError(f"{path}: not an audio file that can be read; expected WAV, FLAC, OGG, MP3 or NIST SPHERE") from None
+        raise SepasrError(
+            f"{path}: not an audio file that can be read; expected WAV, FLAC, OGG, MP3 or NIST SPHERE"
+        ) from None
+    _check_whole(path)
     return AudioInfo(header.samplerate, header.channels, header.frames)
+
+
+def _check_whole(path: Path) -> None:
+    """Compare the size that a RIFF header announces with the file's; libsndfile makes do with what is left."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        head = file.read(8)
+    announced = int.from_bytes(head[4:], "little")
+    # Writers that cannot go back leave the largest size there is; some count the eight bytes before the size too.
+    if head[:4] == b"RIFF" and size < announced < 0xFFFFFF00:
+        raise SepasrError(f"{path}: truncated, {size} bytes found where {announced + 8} were announced; copy it again")
 
 
 def read(path: Path, start: float = 0.0, end: float | None = None) -> tuple[Audio, int]:
@@ -62,13 +77,17 @@ def read(path: Path, start: float = 0.0, end: float | None = None) -> tuple[Audi
     first = round(start * rate)
     last = header.frames if end is None else round(end * rate)
     if not 0 <= first <= last <= header.frames:
-        raise SepasrError(f"{path}: {start:g}-{last / rate:g} s asked for, the file has {header.duration:g} s; check the times")
+        raise SepasrError(
+            f"{path}: {start:g}-{last / rate:g} s asked for, the file has {header.duration:g} s; check the times"
+        )
     try:
         samples, _ = soundfile.read(str(path), start=first, stop=last, dtype="float32", always_2d=True)
     except (soundfile.LibsndfileError, RuntimeError):
         raise SepasrError(f"{path}: the audio is damaged or truncated; copy the file again") from None
     if len(samples) < last - first:
-        raise SepasrError(f"{path}: truncated, {len(samples)} samples found where {last - first} were announced; copy the file again")
+        raise SepasrError(
+            f"{path}: truncated, {len(samples)} samples found where {last - first} were announced; copy the file again"
+        )
     if samples.size == 0:
         raise SepasrError(f"{path}: holds no samples; expected audio")
     if not np.isfinite(samples).all():
@@ -95,6 +114,12 @@ def write(path: Path, audio: NDArray[np.floating], sample_rate: int, subtype: st
         try:
             soundfile.write(str(temporary), samples, sample_rate, subtype=subtype)
         except (soundfile.LibsndfileError, ValueError) as error:
+            # libsndfile does not tell a full disk from other troubles.
+            free = shutil.disk_usage(path.parent).free
+            if free < samples.nbytes:
+                raise SepasrError(
+                    f"{path}: the disk is full ({free // 1024} kB left); free some space and run the command again"
+                ) from None
             raise SepasrError(f"{path}: cannot be written: {error}") from None
 
 
@@ -113,5 +138,7 @@ def find(folder: Path) -> list[Path]:
     return sorted(
         path
         for path in folder.rglob("*")
-        if path.suffix.lower() in SUFFIXES and path.is_file() and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        if path.suffix.lower() in SUFFIXES
+        and path.is_file()
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
     )

@@ -40,6 +40,26 @@ class System(str, Enum):
     cascade = "cascade"
 
 
+class Format(str, Enum):
+    """Forms of a transcript."""
+
+    json = "json"
+    stm = "stm"
+    txt = "txt"
+    ctm = "ctm"
+    rttm = "rttm"
+    srt = "srt"
+    vtt = "vtt"
+
+
+class Decoding(str, Enum):
+    """Ways to search for words."""
+
+    beam = "beam"
+    greedy = "greedy"
+    attention = "attention"
+
+
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="Run directory.", show_default=False)]
 Inputs = Annotated[
     list[Path], typer.Argument(metavar="INPUT...", help="Audio files, folders, or a run directory with --split.")
@@ -176,6 +196,89 @@ def _training(
         "skip_bad": skip_bad,
         "restart": restart,
     }
+
+
+@app.command(epilog="Examples: `sepasr separate meeting.wav --model runs/an4`, `sepasr separate runs/an4 --split test`")
+def separate(
+    inputs: Inputs,
+    model: Model = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for the results.", show_default="separated")] = None,
+    split: Split = None,
+    system: SystemChoice = None,
+    device: Device = DeviceName.auto,
+    channels: Channels = None,
+    overwrite: Overwrite = False,
+    restart: Restart = False,
+) -> None:
+    """Mixtures -> one audio file per speaker."""
+    from sepasr_cli.stages.separate import separate as stage
+
+    stage(
+        inputs,
+        model=model,
+        out=out,
+        split=split,
+        system=system.value if system else None,
+        device=device.value,
+        channels=channels,
+        overwrite=overwrite,
+        restart=restart,
+    ).check()
+
+
+@app.command(epilog="Examples: `sepasr transcribe meeting.wav --model runs/an4`, `sepasr transcribe calls/ --out texts`")
+def transcribe(
+    inputs: Inputs,
+    model: Model = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="File for all transcripts, or folder for one each.", show_default="print them"),
+    ] = None,
+    format: Annotated[Format | None, typer.Option(help="Of the files in the folder.", show_default="json")] = None,
+    split: Split = None,
+    system: SystemChoice = None,
+    device: Device = DeviceName.auto,
+    channels: Channels = None,
+    decoding: Annotated[
+        Decoding | None, typer.Option(help="How to search for words.", show_default="as the run's recipe says")
+    ] = None,
+    beam: Annotated[int | None, typer.Option(help="Hypotheses kept while searching.", min=1)] = None,
+    overwrite: Overwrite = False,
+    restart: Restart = False,
+) -> None:
+    """Mixtures -> who said what."""
+    from sepasr_cli.stages.transcribe import transcribe as stage
+
+    stage(
+        inputs,
+        model=model,
+        out=out,
+        format=format.value if format else None,
+        split=split,
+        system=system.value if system else None,
+        device=device.value,
+        channels=channels,
+        decoding=decoding.value if decoding else None,
+        beam=beam,
+        overwrite=overwrite,
+        restart=restart,
+    ).check()
+
+
+@app.command(epilog="Example: `sepasr score runs/an4 --split test --examples 3`")
+def score(
+    run: Run,
+    split: Annotated[str, typer.Option(help="Split to score: train, dev or test.")] = "test",
+    system: Annotated[
+        System | None, typer.Option(help="The system that --system named when the split was separated.")
+    ] = None,
+    workers: Annotated[int, typer.Option(help="Processes that score signals.", min=1)] = 1,
+    examples: Annotated[int, typer.Option(help="Transcripts to show beside their references.", min=0)] = 0,
+) -> None:
+    """SI-SDR, SDR, STOI, PESQ, WER and CER against references."""
+    from sepasr_cli.stages.score import score as stage
+
+    stage(run, split=split, system=system.value if system else None, workers=workers, examples=examples)
 
 
 def main() -> None:

@@ -236,9 +236,10 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def _difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
     before, now = _flat(old.get("settings", {})), _flat(new.get("settings", {}))
-    for key in sorted(before.keys() | now.keys()):
-        if before.get(key) != now.get(key):
-            return f"{key} = {before.get(key)!r}, now {now.get(key)!r}"
+    # A setting that only one of two versions of this package knows says nothing.
+    for key in sorted(before.keys() & now.keys()):
+        if before[key] != now[key]:
+            return f"{key} = {before[key]!r}, now {now[key]!r}"
     made, given = old.get("inputs", {}), new.get("inputs", {})
     changed = sorted(key for key in made.keys() | given.keys() if made.get(key) != given.get(key))
     return f"another {', '.join(changed)}" if changed else ""

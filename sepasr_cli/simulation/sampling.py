@@ -260,7 +260,7 @@ def draw_room(config: SimulationConfig, rng: np.random.Generator) -> Room:
     raise SepasrError(
         f"no room found in {_ATTEMPTS} attempts for {config.speakers} speakers "
         f"{config.distance[0]:g}-{config.distance[1]:g} m from the array, {config.min_angle:g} degrees apart "
-        f"and {clearance:g} m off the walls; enlarge simulation.room.size, or lower distance, min_angle or wall_clearance"
+        f"and {clearance:g} m off the walls; enlarge simulation.room.size or lower distance, min_angle, wall_clearance"
     )
 
 

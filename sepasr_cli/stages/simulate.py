@@ -98,7 +98,8 @@ def simulate(
     folder = "data" if parts == 1 else f"data/shards/{part}-of-{parts}"
     with directory.stage(folder, settings=made_from, inputs=inputs, goal=goal, restart=restart) as stage:
         directory.write_recipe(settings)
-        if stage.finished:
+        manifests = [directory.manifest(split) for split in utterances]
+        if stage.finished and all(path.is_file() for path in manifests):
             return
         for split, spoken in utterances.items():
             mixtures = _make_split(drawn[split], spoken, config, split, directory.data, workers, shard, skip_bad)
@@ -106,9 +107,8 @@ def simulate(
         if config.response_bank and part == 1:
             make_response_bank(config, settings.seed, settings.sample_rate, directory.data, workers=workers)
         stage.complete = True
-    missing = [split for split in utterances if not directory.manifest(split).is_file()]
-    if missing:
-        say(f"part {part} of {parts} is done; manifests of {', '.join(missing)} follow when all parts are")
+    if not all(path.is_file() for path in manifests):
+        say(f"part {part} of {parts} is done; the manifests follow when all parts are")
 
 
 def _record(

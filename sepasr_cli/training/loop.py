@@ -236,7 +236,7 @@ class Trainer:
                 loss = result.loss.mean()
                 self.accelerator.backward(loss / len(batches))
             bad += [name for name, value in zip(batch.ids, result.loss.tolist(), strict=True) if not math.isfinite(value)]
-            metrics.append({"loss": float(loss.detach())} | {key: float(value.mean()) for key, value in result.metrics.items()})
+            metrics.append({"loss": float(loss.detach())} | {key: float(value.detach().mean()) for key, value in result.metrics.items()})
         norm = self.accelerator.clip_grad_norm_(self.task.parameters(), config.clip)
         if not bool(torch.isfinite(torch.as_tensor(norm))) and config.precision != "fp16":
             self._forgive(bad, buffers)

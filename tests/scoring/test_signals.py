@@ -5,10 +5,12 @@ from itertools import permutations
 import mir_eval
 import numpy as np
 import pytest
+import torch
 from pystoi import stoi as pystoi
 
 from sepasr_cli.errors import SepasrError
 from sepasr_cli.scoring.signals import LIMIT, Mean, SignalScore, pesq, score_signals, sdr, si_sdr, stoi
+from sepasr_cli.separation import losses
 
 RATE = 16000
 
@@ -41,6 +43,9 @@ def test_si_sdr_is_its_formula() -> None:
             target = reference * (estimate @ reference) / (reference @ reference)
             wanted = 10 * np.log10((target @ target) / ((estimate - target) @ (estimate - target)))
             assert si_sdr(references, estimates)[row, column] == pytest.approx(wanted, abs=1e-6)
+    centred = [x - x.mean(1, keepdims=True) for x in (references, estimates)]  # as the loss has them
+    as_in_training = losses.si_sdr(torch.from_numpy(estimates), torch.from_numpy(references))
+    assert np.allclose(np.diag(si_sdr(*centred)), as_in_training.numpy(), atol=1e-4)
     assert np.allclose(si_sdr(references, -3 * estimates), si_sdr(references, estimates))
 
 

@@ -253,7 +253,7 @@ def test_a_bank_gives_back_what_was_saved(tmp_path: Path, t60: float | None) -> 
     assert not saved_for(path, room, RATE)
     with pytest.raises(SepasrError, match="damaged room responses"):
         bank.draw(generator(0))
-    with pytest.raises(SepasrError, match="no room responses; set simulation.response_bank"):
+    with pytest.raises(SepasrError, match=r"no room responses; set simulation\.response_bank"):
         ResponseBank.open(tmp_path / "responses")
 
 

@@ -1,6 +1,7 @@
 """The command: whole examples, the same bytes however they came about, and one line where something is wrong."""
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -14,12 +15,12 @@ import soundfile
 
 from sepasr_cli import audio
 from sepasr_cli.errors import SepasrError
-from sepasr_cli.manifest import BankRoom, Mixture, Utterance, read_manifest
+from sepasr_cli.manifest import BankRoom, Mixture, Utterance, read_manifest, write_manifest
 from sepasr_cli.rundir import RunDir
 from sepasr_cli.settings import validate
 from sepasr_cli.simulation.config import SimulationConfig
 from sepasr_cli.simulation.rendering import ResponseBank, render
-from sepasr_cli.stages.simulate import make_response_bank, simulate, simulate_split
+from sepasr_cli.stages.simulate import _run, make_response_bank, simulate, simulate_split
 
 RATE = 8000
 
@@ -210,6 +211,11 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert "already done" in capsys.readouterr().err
     assert contents(run.path) == before
 
+    # A manifest that was lost is written again.
+    run.manifest("test").unlink()
+    simulate(run.path)
+    assert contents(run.path) == before
+
     with pytest.raises(SepasrError, match=r"made with simulation\.level_dbfs = -25\.0, now -30\.0; pass --restart"):
         simulate(run.path, overrides=["simulation.level_dbfs=-30"])
     assert run.recipe().simulation.level_dbfs == -25
@@ -245,6 +251,11 @@ def test_speakers_of_two_splits_are_refused(tmp_path: Path) -> None:
         simulate(tmp_path / "run", recipe=recipe)
 
 
+def test_a_dead_worker_is_one_line() -> None:
+    with pytest.raises(SepasrError, match=r"a worker process died \(out of memory\?\); run the command again"):
+        list(_run(os._exit, [1, 1], workers=2))
+
+
 _LONG = """
 from pathlib import Path
 from sepasr_cli.manifest import Utterance, read_manifest
@@ -260,8 +271,6 @@ if __name__ == "__main__":
 
 
 def test_ctrl_c_ends_soon_and_leaves_whole_examples(speech: list[Utterance], tmp_path: Path) -> None:
-    from sepasr_cli.manifest import write_manifest
-
     write_manifest(tmp_path / "speech.jsonl", speech)
     (tmp_path / "long.py").write_text(_LONG.format(folder=str(tmp_path)))
     process = subprocess.Popen([sys.executable, tmp_path / "long.py"], stderr=subprocess.PIPE, start_new_session=True)

@@ -1,0 +1,135 @@
+"""`transcribe` on files and a run's split: what is printed, what is written, what bad input gives."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import meeteval
+import numpy as np
+import pytest
+import soundfile
+
+from sepasr_cli import transcripts
+from sepasr_cli.errors import SepasrError
+from sepasr_cli.rundir import RunDir
+from sepasr_cli.stages.transcribe import UNDER_WAY, transcribe
+
+RATE = 8000
+
+
+@pytest.fixture
+def folder(tmp_path: Path, talkers: np.ndarray) -> Path:
+    """Two recordings, one of them in a folder below."""
+    for name in ("a.wav", "sub/b.wav"):
+        path = tmp_path / "in" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(path, talkers.T, RATE)
+    return tmp_path / "in"
+
+
+def test_a_line_a_speaker_is_printed(folder: Path, joint_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    outcome = transcribe([folder], str(joint_folder), decoding="greedy", device="cpu")
+    outcome.check()
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(":")[0] for line in lines] == ["a  spk1", "a  spk2", "sub/b  spk1", "sub/b  spk2"]
+    assert [f"{s.session_id}  {s.speaker}: {s.words}".rstrip() for s in outcome.segments] == lines
+    assert any(segment.words for segment in outcome.segments)
+
+
+def test_one_file_or_one_file_a_recording(folder: Path, joint_folder: Path, tmp_path: Path) -> None:
+    model = str(joint_folder)
+    outcome = transcribe([folder], model, out=tmp_path / "all.json", decoding="greedy")
+    assert transcripts.read(tmp_path / "all.json") == outcome.segments
+    transcribe([folder], model, out=tmp_path / "all.stm", beam=2).check()
+    assert len(meeteval.io.load(str(tmp_path / "all.stm"))) == 4
+    outcome = transcribe([folder], model, out=tmp_path / "many", format="srt", decoding="greedy")
+    assert outcome.written == [tmp_path / "many/a.srt", tmp_path / "many/sub/b.srt"]
+
+
+def test_nothing_is_replaced_unasked(folder: Path, joint_folder: Path, tmp_path: Path) -> None:
+    model, out = str(joint_folder), tmp_path / "all.txt"
+    out.write_text("mine")
+    with pytest.raises(SepasrError, match=r"all\.txt: exists already; pass --overwrite to replace it"):
+        transcribe([folder], model, out=out)
+    assert out.read_text() == "mine"
+    (tmp_path / "many").mkdir()
+    (tmp_path / "many/a.json").write_text("mine")
+    outcome = transcribe([folder], model, out=tmp_path / "many", decoding="greedy")
+    assert outcome.written == [tmp_path / "many/sub/b.json"]
+    with pytest.raises(SepasrError, match=r"1 of 2 files failed: .*a\.wav"):
+        outcome.check()
+    transcribe([folder], model, out=out, overwrite=True, decoding="greedy").check()
+    assert "spk1" in out.read_text()
+
+
+def test_a_bad_file_stops_nothing(folder: Path, joint_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "a.wav").write_bytes(b"no audio")
+    outcome = transcribe([folder, folder / "missing.wav"], str(joint_folder), decoding="greedy")
+    assert [line.split(":")[0] for line in capsys.readouterr().out.splitlines()] == ["sub/b  spk1", "sub/b  spk2"]
+    with pytest.raises(SepasrError, match="2 of 3 files failed"):
+        outcome.check()
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"format": "stm"}, "--format was given without --out; pass --out with a file or a folder"),
+        ({"format": "doc", "out": "x"}, "--format 'doc' is unknown; expected one of json, stm"),
+        ({"format": "stm", "out": "x.json"}, "--out x.json ends in .json, --format is stm; leave one of them out"),
+        ({"split": "test", "out": "x"}, "--out and --format are for audio files"),
+        ({"beam": 0}, "decoding: 'beam': found 0, input should be greater than 0"),
+        ({"decoding": "magic"}, "decoding: 'method': found 'magic', input should be 'beam', 'greedy' or 'attention'"),
+    ],
+)
+def test_wrong_arguments_are_one_line(folder: Path, joint_folder: Path, given: dict[str, str], message: str) -> None:
+    with pytest.raises(SepasrError) as caught:
+        transcribe([folder], str(joint_folder), **given)  # type: ignore[arg-type]
+    assert message in str(caught.value)
+
+
+def test_a_separator_alone_is_refused(folder: Path, separator_folder: Path) -> None:
+    with pytest.raises(
+        SepasrError, match="holds a tfgridnet alone; transcribing takes a run directory or a joint model"
+    ):
+        transcribe([folder], str(separator_folder))
+
+
+def test_a_split_goes_into_its_run(make_run: Callable[..., RunDir], capsys: pytest.CaptureFixture[str]) -> None:
+    run = make_run(2)
+    outcome = transcribe([run.path], split="test", device="cpu")
+    outcome.check()
+    path = run.path / "transcripts/test/transcripts.json"
+    assert transcripts.read(path) == outcome.segments
+    assert [(s.session_id, s.speaker) for s in outcome.segments] == [
+        (f"test_{number}", speaker) for number in range(2) for speaker in ("spk1", "spk2")
+    ]
+    assert not (path.parent / UNDER_WAY).exists()
+    assert capsys.readouterr().out == ""
+    assert transcribe([run.path], split="test", device="cpu").segments == outcome.segments
+    transcribe([run.path], split="test", system="cascade", device="cpu").check()
+    # The same weights, loaded apart.
+    assert transcripts.read(run.path / "transcripts/test-cascade/transcripts.json") == outcome.segments
+
+
+def test_the_cascade_is_used_where_there_is_no_joint_model(make_run: Callable[..., RunDir]) -> None:
+    run = make_run(1, joint=False)
+    transcribe([run.path], split="test", device="cpu").check()
+    assert (run.path / "transcripts/test/transcripts.json").is_file()
+    with pytest.raises(SepasrError, match="no trained model; run `sepasr joint-finetune"):
+        transcribe([run.path], split="test", system="joint", device="cpu")
+
+
+def test_a_split_goes_on_where_it_stopped(make_run: Callable[..., RunDir]) -> None:
+    """As after a crash: one mixture failed, and the last line of those done was cut off."""
+    run = make_run()
+    good = (run.data / "test/test_1.flac").read_bytes()
+    (run.data / "test/test_1.flac").write_bytes(b"damaged")
+    outcome = transcribe([run.path], split="test", device="cpu")
+    assert list(outcome.failures) == [str(run.data / "test/test_1.flac")]
+    under_way = run.path / "transcripts/test" / UNDER_WAY
+    assert len(under_way.read_text().splitlines()) == 2
+    under_way.write_text(under_way.read_text()[:-20])
+    (run.data / "test/test_1.flac").write_bytes(good)
+    outcome = transcribe([run.path], split="test", device="cpu")
+    outcome.check()
+    assert [segment.session_id for segment in outcome.segments[::2]] == ["test_0", "test_1", "test_2"]
+    assert not under_way.exists()
