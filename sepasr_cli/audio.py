@@ -113,7 +113,7 @@ def write(path: Path, audio: NDArray[np.floating], sample_rate: int, subtype: st
     with atomic(path) as temporary:
         try:
             soundfile.write(str(temporary), samples, sample_rate, subtype=subtype)
-        except (soundfile.LibsndfileError, ValueError) as error:
+        except (soundfile.LibsndfileError, TypeError, ValueError) as error:
             # libsndfile does not tell a full disk from other troubles.
             free = shutil.disk_usage(path.parent).free
             if free < samples.nbytes:

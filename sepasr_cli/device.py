@@ -14,10 +14,10 @@ def pick_device(name: str = "auto") -> torch.device:
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if name == "auto":
         return torch.device(next(kind for kind, there in available.items() if there))
-    kind = name.split(":")[0]
-    if kind not in available:
-        raise SepasrError(f"device '{name}' is not known; expected one of auto, cpu, cuda, mps")
-    if not available[kind]:
+    kind, _, number = name.partition(":")
+    if kind not in available or (number and not number.isdecimal()):
+        raise SepasrError(f"device '{name}' is not known; expected one of auto, cpu, cuda, cuda:1, mps")
+    if not available[kind] or (kind == "cuda" and int(number or 0) >= torch.cuda.device_count()):
         found = ", ".join(kind for kind, there in available.items() if there)
         raise SepasrError(f"device '{name}' is not available here; found {found}; use --device auto")
     return torch.device(name)

@@ -20,9 +20,12 @@ def atomic(path: Path) -> Iterator[Path]:
     Raises:
         SepasrError: where the folder cannot be written or the disk is full; `path` is then as it was before.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # The suffix is kept, for writers that tell a format by it.
-    handle, name = tempfile.mkstemp(prefix=f".{path.stem[:80]}.", suffix=path.suffix, dir=path.parent)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # The suffix is kept, for writers that tell a format by it.
+        handle, name = tempfile.mkstemp(prefix=f".{path.stem[:80]}.", suffix=path.suffix, dir=path.parent)
+    except OSError as error:
+        raise SepasrError(f"{path}: cannot be written ({error.strerror}); check the folder and its rights") from error
     os.close(handle)
     temporary = Path(name)
     try:
@@ -31,12 +34,20 @@ def atomic(path: Path) -> Iterator[Path]:
             os.fsync(written.fileno())
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise SepasrError(f"{path}: the disk is full; free some space and run the command again") from error
+    except Exception as error:
+        if _is_full(error):
+            raise SepasrError(f"{path}: no room for it on the disk; free some space and run the command again") from error
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _is_full(error: Exception) -> bool:
+    numbers = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    if isinstance(error, OSError):
+        return error.errno in numbers
+    # safetensors, written in Rust, tells it in words alone.
+    return any(f"os error {number})" in str(error) for number in numbers)
 
 
 def _umask() -> int:

@@ -124,10 +124,10 @@ def read_manifest(path: Path, kind: type[SettingsType]) -> list[SettingsType]:
         raise SepasrError(f"{path}: no such manifest; run `sepasr simulate` first")
     records: list[SettingsType] = []
     seen: dict[str, int] = {}
-    with path.open(encoding="utf-8") as lines:
+    with path.open("rb") as lines:
         for number, line in enumerate(lines, 1):
             try:
-                values = json.loads(line)
+                values = json.loads(line.decode("utf-8"))
             except ValueError as error:
                 raise SepasrError(f"{path}:{number}: not JSON ({error}); every line must be one record") from None
             record = validate(kind, values, f"{path}:{number}")
@@ -139,7 +139,10 @@ def read_manifest(path: Path, kind: type[SettingsType]) -> list[SettingsType]:
             if name is not None:
                 seen[name] = number
             for file in _files(record):
-                inside(path.parent, file)
+                try:
+                    inside(path.parent, file)
+                except SepasrError as error:
+                    raise SepasrError(f"{path}:{number}: {error}") from None
             records.append(record)
     return records
 
@@ -147,6 +150,8 @@ def read_manifest(path: Path, kind: type[SettingsType]) -> list[SettingsType]:
 def _files(record: Settings) -> list[str]:
     if isinstance(record, BankRoom):
         return [record.responses]
+    if isinstance(record, Separated):
+        return list(record.audio)
     return record.files() if isinstance(record, Mixture) else []
 
 

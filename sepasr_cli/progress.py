@@ -33,7 +33,9 @@ def progress(label: str, total: int, done: int = 0) -> Iterator[Callable[..., No
             task = bar.add_task(label, total=total, completed=done, note="")
 
             def advance(steps: int = 1, note: str = "") -> None:
-                bar.update(task, advance=steps, **({"note": note} if note else {}))
+                if note:
+                    bar.update(task, note=note)
+                bar.advance(task, steps)
 
             yield advance
         return

@@ -1,6 +1,8 @@
 """A recipe: every setting of a run, read from YAML, checked as a whole."""
 
-from collections.abc import Sequence
+import os
+import re
+from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from sepasr_cli.files import fingerprint
 from sepasr_cli.manifest import Reference
 from sepasr_cli.recognition.beam_search import DecodingConfig
 from sepasr_cli.recognition.recognizer import RecognizerConfig
+from sepasr_cli.scoring.words import Normalisation
 from sepasr_cli.separation import SeparatorConfig
 from sepasr_cli.separation.tfgridnet import TFGridNetConfig
 from sepasr_cli.settings import Settings, validate
@@ -33,13 +36,15 @@ class ScoringConfig(Settings):
     """What estimates are compared with, and how words are made equal."""
 
     reference: Reference = "early"
-    text: str = "basic"
+    text: Normalisation = "basic"
 
 
 class Recipe(Settings):
     """A whole run. A recipe file states only what differs from these defaults."""
 
-    root: Path | None = Field(None, description="folder from which relative paths are meant; the recipe's own by default")
+    root: Path | None = Field(
+        None, description="folder from which relative paths are meant; the recipe's own (or its base's) by default"
+    )
     seed: int = Field(0, ge=0)
     sample_rate: int = Field(16000, ge=8000, le=48000)
     corpora: Corpora = Corpora()
@@ -85,75 +90,145 @@ class Recipe(Settings):
                 raise ValueError(
                     f"{name}.sample_rate is {part.sample_rate}, sample_rate is {self.sample_rate}; state it once, above"
                 )
-        if self.separation.speakers != self.simulation.speakers:
-            raise ValueError(
-                f"separation.speakers is {self.separation.speakers}, simulation.speakers is {self.simulation.speakers}; "
-                "they must be equal"
-            )
+        for name in ("speakers", "reference_microphone"):
+            ours, theirs = getattr(self.separation, name), getattr(self.simulation, name)
+            if ours != theirs:
+                raise ValueError(f"separation.{name} is {ours}, simulation.{name} is {theirs}; they must be equal")
         if self.separation.microphones > self.simulation.array.microphones:
             raise ValueError(
                 f"separation.microphones is {self.separation.microphones}, but simulation.array.microphones is "
                 f"{self.simulation.array.microphones}; a separator takes at most the microphones there are"
             )
+        if self.pretrain_sep.loss == "mask" and self.separation.kind != "mask_mvdr":
+            raise ValueError(
+                f"pretrain_sep.loss is mask, which a separation of kind {self.separation.kind} has none of; "
+                "choose l1 or si_sdr"
+            )
+        self._references_are_made()
         return self
 
+    def _references_are_made(self) -> None:
+        wanted = {
+            "pretrain_sep.reference": (self.pretrain_sep.reference,),
+            "pretrain_asr.speech": tuple(kind for kind in self.pretrain_asr.speech if kind != "corpus"),
+            "joint_finetune.reference": (self.joint_finetune.reference,),
+            "scoring.reference": (self.scoring.reference,),
+        }
+        for name, references in wanted.items():
+            for reference in references:
+                if reference not in self.simulation.references:
+                    made = ", ".join(self.simulation.references) or "none"
+                    raise ValueError(f"{name} is {reference}, simulation.references has {made}; add it there")
+
     def to_yaml(self) -> str:
-        """Every value that is in force, as YAML."""
-        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+        """Every value that is in force, as YAML; paths below `root` are relative to it."""
+        return yaml.safe_dump(self._plain(), sort_keys=False, allow_unicode=True)
 
     def fingerprint(self) -> str:
-        """Changes when any value does."""
-        return fingerprint(self.model_dump(mode="json"))
+        """Changes when any value does but `root`, where the data happen to lie."""
+        return fingerprint(self._plain() | {"root": None})
+
+    def _plain(self) -> dict[str, Any]:
+        values = self.model_dump(mode="json")
+        root = self.root
+        if root is not None:
+            _change_paths(values, lambda _, path: _below(path, root))
+        return values
 
 
 def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     """Read a recipe and apply `key.key=value` overrides, whose values are YAML.
 
-    Relative paths of corpora, speaker lists and noise are meant from `root`, which is meant from the recipe's folder
-    (from the working folder where an override gives it).
+    `base: other.yaml` in a recipe takes over another, of which it states the differences. Relative paths of corpora,
+    speaker lists and noise are meant from `root`, which is meant from the recipe's folder (from the working folder
+    where an override gives it).
 
     Raises:
         SepasrError: where the file is missing or no YAML, or a key, type or value is wrong.
     """
+    values = _read(path)
+    before, values["root"] = values["root"], None
+    for override in overrides:
+        _apply(values, override)
+    origin = " ".join([str(path), *(f"--set {override}" for override in overrides)])
+    root = _root(values["root"], Path.cwd(), origin) if values["root"] is not None else Path(before)
+    values["root"] = str(root)
+    _change_paths(values, lambda key, name: _found_from(root, key, name))
+    return validate(Recipe, values, origin)
+
+
+def _read(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """The values of a recipe over those of its base; `root` is there and absolute."""
+    values = _read_yaml(path)
+    folder = path.resolve().parent
+    name = values.pop("base", None)
+    root = values.pop("root", None)
+    below: dict[str, Any] = {"root": str(folder)}
+    if name is not None:
+        base = folder / str(name)
+        if not base.is_file():
+            raise SepasrError(
+                f"{path}: 'base' names {name}, which is not there; expected a recipe, relative to this one"
+            )
+        if base.resolve() in (*above, path.resolve()):
+            raise SepasrError(
+                f"{path}: 'base' names {name}, which has this recipe for its own base; remove one of them"
+            )
+        below = _read(base, (*above, path.resolve()))
+    if root is not None:
+        values["root"] = str(_root(root, folder, str(path)))
+    return _merge(below, values)
+
+
+def _root(value: Any, folder: Path, origin: str) -> Path:
+    if not isinstance(value, str):
+        raise SepasrError(f"{origin}: 'root': found {value!r}, expected a path")
+    return (folder / value).resolve()
+
+
+class _Loader(yaml.SafeLoader):
+    """Plain data alone. As in YAML 1.2, `no` and `on` are words, and a key stands once."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen = set()
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"key '{key.value}' stands twice", key.start_mark)
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+_BOOL = "tag:yaml.org,2002:bool"
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in known if tag != _BOOL]
+    for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(_BOOL, re.compile("^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
+
+
+def _parse(text: str) -> Any:
+    loader = _Loader(text)
+    try:
+        return loader.get_single_data()
+    finally:
+        loader.dispose()
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise SepasrError(f"{path}: no such recipe; see the folder recipes/ for examples")
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        values = _parse(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, ValueError) as error:
         where = getattr(error, "problem_mark", None)
         line = f", line {where.line + 1}" if where else ""
-        raise SepasrError(f"{path}{line}: not YAML ({getattr(error, 'problem', None) or error})") from None
+        problem = getattr(error, "problem", None) or str(error).replace("\n", " ")
+        raise SepasrError(f"{path}{line}: not YAML ({problem}); mend it") from None
     if values is None:
-        values = {}
+        return {}
     if not isinstance(values, dict):
         raise SepasrError(f"{path}: found a {type(values).__name__}, expected settings as `key: value`")
-    _apply_base(values, path)
-    root = path.resolve().parent / str(values.get("root") or "")
-    values["root"] = None
-    for override in overrides:
-        _apply(values, override)
-    if values["root"] is not None:
-        root = Path(str(values["root"]))
-    values["root"] = str(root.resolve())
-    _resolve_paths(values, root.resolve())
-    return validate(Recipe, values, str(path))
-
-
-def _apply_base(values: dict[str, Any], path: Path) -> None:
-    """`base: other.yaml` takes over another recipe, of which this one states the differences."""
-    name = values.pop("base", None)
-    if name is None:
-        return
-    base = path.parent / str(name)
-    if not base.is_file():
-        raise SepasrError(f"{path}: 'base' names {name}, which is not there; expected a recipe beside this one")
-    below = yaml.safe_load(base.read_text(encoding="utf-8"))
-    if not isinstance(below, dict):
-        raise SepasrError(f"{base}: expected settings as `key: value`")
-    _apply_base(below, base)
-    merged = _merge(below, values)
-    values.clear()
-    values.update(merged)
+    return values
 
 
 def _merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
@@ -167,20 +242,28 @@ def _merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
     return result
 
 
-def _resolve_paths(values: Any, folder: Path) -> None:
-    """Make the paths of corpora, speaker lists, noise and local models absolute."""
+def _change_paths(values: Any, change: Callable[[str, str], str]) -> None:
+    """Put `change(key, path)` in the place of the paths of corpora, speaker lists, noise and local models."""
     if isinstance(values, list):
         for value in values:
-            _resolve_paths(value, folder)
+            _change_paths(value, change)
     if isinstance(values, dict):
         for key, value in values.items():
             if isinstance(value, str) and key in ("path", "speakers", "text_file", "name"):
-                candidate = folder / value
-                # A Hugging Face name stays one unless a folder of that name is there.
-                if not Path(value).is_absolute() and (key != "name" or candidate.is_dir()):
-                    values[key] = str(candidate.resolve())
+                values[key] = change(key, value)
             else:
-                _resolve_paths(value, folder)
+                _change_paths(value, change)
+
+
+def _found_from(root: Path, key: str, name: str) -> str:
+    # A Hugging Face name stays one unless a folder of that name is there.
+    if key == "name" and not (root / name).is_dir():
+        return name
+    return os.path.abspath(root / name)
+
+
+def _below(path: str, root: Path) -> str:
+    return str(Path(path).relative_to(root)) if Path(path).is_relative_to(root) else path
 
 
 def _apply(values: dict[str, Any], override: str) -> None:
@@ -196,6 +279,6 @@ def _apply(values: dict[str, Any], override: str) -> None:
         if not isinstance(level, dict):
             raise SepasrError(f"--set '{override}': '{name}' holds a value, not settings; check the key")
     try:
-        level[last] = yaml.safe_load(text)
-    except yaml.YAMLError:
+        level[last] = _parse(text)
+    except (yaml.YAMLError, ValueError):
         raise SepasrError(f"--set '{override}': the value is not YAML; quote it") from None

@@ -113,7 +113,7 @@ class RunDir:
         path = self.path / folder
         if not (path / "model.safetensors").is_file():
             raise SepasrError(f"{path}: no trained model; run `sepasr {COMMANDS[folder]} {self.path}` first")
-        if self.status(folder) != "finished":
+        if self.status(folder) not in ("finished", None):
             say(f"{path}: its training has not finished; the best weights so far are used")
         return path
 
@@ -242,7 +242,7 @@ def _difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
             return f"{key} = {before[key]!r}, now {now[key]!r}"
     made, given = old.get("inputs", {}), new.get("inputs", {})
     changed = sorted(key for key in made.keys() | given.keys() if made.get(key) != given.get(key))
-    return f"another {', '.join(changed)}" if changed else ""
+    return f"other inputs ({', '.join(changed)})" if changed else ""
 
 
 def _now() -> str:

@@ -94,7 +94,7 @@ def data_fingerprint(run: RunDir, dynamic: bool) -> dict[str, str]:
     if not train.is_file():
         raise SepasrError(
             f"{train}: no bank of room responses, which dynamic_mixing needs; "
-            f"set simulation.response_bank and run `sepasr simulate {run.path} --restart`"
+            f"set simulation.response_bank and run `sepasr simulate {run.path}`"
         )
     return {"train mixtures": fingerprint(train), "dev mixtures": fingerprint(run.require_manifest("dev"))}
 
@@ -130,4 +130,5 @@ def train_model(
         say(f"{path}: {'finished' if done else 'stopped'} after {trainer.progress.step} steps; kept: {numbers}")
     if not done and trainer.main:
         say(f"{path}: run the command again to go on")
+    trainer.close()
     return done, scores

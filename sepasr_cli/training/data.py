@@ -43,8 +43,8 @@ class _Movable:
 class MixtureBatch(_Movable):
     """Mixtures with their references.
 
-    mixture (B, M, N), lengths (B,) in samples, references (B, S, N), noise (B, N): all but the speech at the reference
-    microphone; targets (B, S, U) and target_lengths (B, S) where there are transcripts and a vocabulary.
+    mixture (B, M, N), lengths (B,) in samples, references (B, S, N), noise (B, N): what the reference microphone
+    hears beside them; targets (B, S, U) and target_lengths (B, S) where there are transcripts and a vocabulary.
     """
 
     ids: list[str]
@@ -102,17 +102,21 @@ class Schedule:
 
 @dataclass(frozen=True)
 class _Example:
-    """One mixture in memory: mixture (M, N), references (S, N), noise (N,), transcripts."""
+    """One mixture in memory: mixture (M, N), references (S, N), the reference microphone (N,), transcripts."""
 
     id: str
     mixture: Samples
     references: Samples
-    noise: Samples
+    heard: Samples
     texts: tuple[str | None, ...]
 
     def cut(self, start: int, length: int) -> "_Example":
         part = slice(start, start + length)
-        return _Example(self.id, self.mixture[:, part], self.references[:, part], self.noise[part], self.texts)
+        return _Example(self.id, self.mixture[:, part], self.references[:, part], self.heard[part], self.texts)
+
+    @property
+    def noise(self) -> Samples:
+        return self.heard - self.references.sum(axis=0)
 
 
 class SimulatedMixtures:
@@ -178,11 +182,10 @@ class SimulatedMixtures:
                     f"mixture {mixture.id}: has no '{self.reference}' reference; add it to simulation.references"
                 )
             references.append(self._read(name, start, end)[0])
-        at = mixture.reference_microphone
-        images = [self._read(source.image, start, end)[0] for source in mixture.sources if source.image is not None]
-        noise = samples[at] - sum(images or references)
         texts = tuple(source.text for source in mixture.sources)
-        return _Example(mixture.id, samples[: self.microphones], np.stack(references), noise, texts)
+        return _Example(
+            mixture.id, samples[: self.microphones], np.stack(references), samples[mixture.reference_microphone], texts
+        )
 
     def _read(self, name: str, start: float, end: float | None) -> Samples:
         return audio.read(self.folder / name, start, end)[0]
@@ -266,7 +269,7 @@ def _as_example(
         name,
         rendered.mixture[:microphones],
         getattr(rendered, reference),
-        rendered.mixture[at] - rendered.image.sum(0),
+        rendered.mixture[at],
         texts,
     )
 

@@ -89,7 +89,8 @@ class _ByNumber(Dataset):
         return self.batches(self.numbers[index])
 
 
-def _load(batches: Callable[[int], Batch], numbers: Sequence[int], workers: int) -> DataLoader:
+def load(batches: Callable[[int], Batch], numbers: Sequence[int], workers: int) -> DataLoader:
+    """The batches of these numbers, in order; prepared by `workers` processes where there are any."""
     return DataLoader(
         _ByNumber(batches, numbers),
         batch_size=None,
@@ -187,7 +188,7 @@ class Trainer:
         per_step = config.accumulation * self.world
         first, last = state.step * per_step, config.max_steps * per_step
         numbers = range(first + self.rank, last, self.world)
-        source = iter(_load(self.train_batches, numbers, config.data_workers))
+        source = iter(load(self.train_batches, numbers, config.data_workers))
         recent: list[dict[str, float]] = []
         began, first_step = time.monotonic(), state.step
         with progress(self.folder.name, config.max_steps, done=state.step) as advance:
@@ -325,6 +326,11 @@ class Trainer:
         found = max(range(len(scored)), key=lambda index: scored[index].get(self.criterion, -math.inf))
         self.task.load_state_dict(candidates[found], strict=False)
         return scored[found] | {"averaged": float(len(steps) if found else 1)}
+
+    def close(self) -> None:
+        """Let go of the other processes, when all have come to the end; nothing can be trained afterwards."""
+        self.accelerator.wait_for_everyone()
+        self.accelerator.end_training()
 
     def _weights(self, step: int) -> Path:
         return self.folder / "best" / f"step-{step}.safetensors"
