@@ -10,11 +10,54 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
-from sepasr_cli.errors import SepasrError
+from sepasr_cli.errors import ArgumentError, SepasrError
 from sepasr_cli.version import __version__
 
+
+class _Commands(TyperGroup):
+    """Says in one line what went wrong. Exit status 1, or 130 after Ctrl-C; wrong arguments are 2, as Typer has it."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        # Wanted once a command has failed, so it may stand at the end of the line too.
+        wanted = ["--debug"] if "--debug" in args else []
+        return super().parse_args(ctx, wanted + [one for one in args if one != "--debug"])
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            raise
+        except (SepasrError, KeyboardInterrupt, OSError, MemoryError) as error:
+            _report(error, debug=ctx.params["debug"])
+            status = {KeyboardInterrupt: 130, ArgumentError: 2}.get(type(error), 1)
+            raise typer.Exit(status) from None
+
+
+def _report(error: BaseException, debug: bool) -> None:
+    if debug:
+        traceback.print_exception(error)
+    print(f"sepasr: {' '.join(_explain(error).split())}", file=sys.stderr)
+
+
+def _explain(error: BaseException) -> str:
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted; run the command again to go on"
+    if isinstance(error, OSError):
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{where}{error.strerror or error}; check the path and its rights"
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return (
+            "out of memory; take a smaller batch_size with more accumulation, shorter recordings, or another --device"
+        )
+    if isinstance(error, SepasrError):
+        return str(error)
+    return f"{type(error).__name__}: {error}; a fault of sepasr, please report it with what --debug shows"
+
+
 app = typer.Typer(
+    cls=_Commands,
     name="sepasr",
     help="Separate and transcribe people who talk at once (arXiv 2307.12231).",
     no_args_is_help=True,
@@ -94,11 +137,12 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _options(
-    context: typer.Context,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
 ) -> None:
-    context.obj = debug
+    pass
 
 
 @app.command(epilog="Example: `sepasr simulate runs/an4 --recipe recipes/an4/tfgridnet.yaml --workers 2`")
@@ -107,7 +151,9 @@ def simulate(
     recipe: RecipeFile = None,
     overrides: Overrides = None,
     workers: Annotated[int, typer.Option(help="Processes that render.", min=1)] = 1,
-    shard: Annotated[str, typer.Option(help="Render part i of n, so that machines share the work.", metavar="i/n")] = "1/1",
+    shard: Annotated[
+        str, typer.Option(help="Render part i of n, so that machines share the work.", metavar="i/n")
+    ] = "1/1",
     skip_bad: SkipBad = False,
     restart: Restart = False,
 ) -> None:
@@ -226,7 +272,9 @@ def separate(
     ).check()
 
 
-@app.command(epilog="Examples: `sepasr transcribe meeting.wav --model runs/an4`, `sepasr transcribe calls/ --out texts`")
+@app.command(
+    epilog="Examples: `sepasr transcribe meeting.wav --model runs/an4`, `sepasr transcribe calls/ --out texts`"
+)
 def transcribe(
     inputs: Inputs,
     model: Model = None,
@@ -285,17 +333,6 @@ def main() -> None:
     """Run the command line; exit status 0: all done, 1: something failed, 2: wrong arguments."""
     try:
         app()
-    except SepasrError as error:
-        _fail(str(error))
-    except KeyboardInterrupt:
-        _fail("interrupted; run the command again to go on", status=130)
-    except BrokenPipeError:
-        sys.stderr.close()
+    except Exception as error:
+        _report(error, debug="--debug" in sys.argv)
         sys.exit(1)
-
-
-def _fail(message: str, status: int = 1) -> None:
-    if "--debug" in sys.argv:
-        traceback.print_exc()
-    print(f"sepasr: {message}", file=sys.stderr)
-    sys.exit(status)

@@ -36,7 +36,8 @@ def atomic(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     except Exception as error:
         if _is_full(error):
-            raise SepasrError(f"{path}: no room for it on the disk; free some space and run the command again") from error
+            remedy = "free some space and run the command again"
+            raise SepasrError(f"{path}: the disk has no room for it; {remedy}") from error
         raise
     finally:
         temporary.unlink(missing_ok=True)

@@ -28,8 +28,9 @@ def warn(message: str) -> None:
 def progress(label: str, total: int, done: int = 0) -> Iterator[Callable[..., None]]:
     """Yield `advance(steps=1, note="")`, which moves a bar of `total` steps that starts at `done`."""
     if console.is_terminal:
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[note]}"))
-        with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=console) as bar:
+        done_so_far = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+        times = (TimeElapsedColumn(), TimeRemainingColumn())
+        with Progress(*done_so_far, TextColumn("{task.fields[note]}"), *times, console=console) as bar:
             task = bar.add_task(label, total=total, completed=done, note="")
 
             def advance(steps: int = 1, note: str = "") -> None:
@@ -50,6 +51,7 @@ def progress(label: str, total: int, done: int = 0) -> Iterator[Callable[..., No
         last = now
         spent = now - began
         left = spent / max(count - done, 1) * (total - count)
-        print(f"{label} {count}/{total} {note} {spent:.0f}s elapsed, {left:.0f}s left".replace("  ", " "), file=sys.stderr, flush=True)
+        words = [label, f"{count}/{total}", note, f"{spent:.0f}s elapsed, {left:.0f}s left"]
+        print(" ".join(word for word in words if word), file=sys.stderr, flush=True)
 
     yield log

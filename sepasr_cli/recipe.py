@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 from typing_extensions import Self
 
 from sepasr_cli.corpora import CorpusConfig
-from sepasr_cli.errors import SepasrError
+from sepasr_cli.errors import ArgumentError, SepasrError
 from sepasr_cli.files import fingerprint
 from sepasr_cli.manifest import Reference
 from sepasr_cli.recognition.beam_search import DecodingConfig
@@ -167,13 +167,9 @@ def _read(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
     if name is not None:
         base = folder / str(name)
         if not base.is_file():
-            raise SepasrError(
-                f"{path}: 'base' names {name}, which is not there; expected a recipe, relative to this one"
-            )
+            raise SepasrError(f"{path}: 'base' names {name}, which is not there; expected a path from this recipe")
         if base.resolve() in (*above, path.resolve()):
-            raise SepasrError(
-                f"{path}: 'base' names {name}, which has this recipe for its own base; remove one of them"
-            )
+            raise SepasrError(f"{path}: 'base' names {name}, which is made from this recipe itself; remove one 'base'")
         below = _read(base, (*above, path.resolve()))
     if root is not None:
         values["root"] = str(_root(root, folder, str(path)))
@@ -242,17 +238,21 @@ def _merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
     return result
 
 
-def _change_paths(values: Any, change: Callable[[str, str], str]) -> None:
+def _change_paths(values: dict[str, Any], change: Callable[[str, str], str]) -> None:
     """Put `change(key, path)` in the place of the paths of corpora, speaker lists, noise and local models."""
-    if isinstance(values, list):
-        for value in values:
-            _change_paths(value, change)
-    if isinstance(values, dict):
-        for key, value in values.items():
-            if isinstance(value, str) and key in ("path", "speakers", "text_file", "name"):
-                values[key] = change(key, value)
-            else:
-                _change_paths(value, change)
+    corpora = values.get("corpora")
+    for split in corpora.values() if isinstance(corpora, dict) else ():
+        for corpus in split if isinstance(split, list) else ():
+            _change(corpus, ("path", "speakers", "text_file"), change)
+    for part, key, names in (("simulation", "noise", ("path",)), ("recognition", "features", ("name",))):
+        if isinstance(values.get(part), dict):
+            _change(values[part].get(key), names, change)
+
+
+def _change(values: Any, keys: Sequence[str], change: Callable[[str, str], str]) -> None:
+    for key in keys:
+        if isinstance(values, dict) and isinstance(values.get(key), str):
+            values[key] = change(key, values[key])
 
 
 def _found_from(root: Path, key: str, name: str) -> str:
@@ -269,7 +269,7 @@ def _below(path: str, root: Path) -> str:
 def _apply(values: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
     if not equals or not key.strip():
-        raise SepasrError(f"--set '{override}': expected KEY=VALUE, such as separation.blocks=4")
+        raise ArgumentError(f"--set '{override}': expected KEY=VALUE, such as separation.blocks=4")
     *path, last = key.strip().split(".")
     level = values
     for name in path:
@@ -277,8 +277,8 @@ def _apply(values: dict[str, Any], override: str) -> None:
             level[name] = {}
         level = level[name]
         if not isinstance(level, dict):
-            raise SepasrError(f"--set '{override}': '{name}' holds a value, not settings; check the key")
+            raise ArgumentError(f"--set '{override}': '{name}' holds a value, not settings; check the key")
     try:
         level[last] = _parse(text)
     except (yaml.YAMLError, ValueError):
-        raise SepasrError(f"--set '{override}': the value is not YAML; quote it") from None
+        raise ArgumentError(f"--set '{override}': the value is not YAML; quote it") from None

@@ -5,6 +5,7 @@ import json
 import os
 import platform
 import sys
+import traceback
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -16,6 +17,7 @@ from filelock import FileLock, Timeout
 
 from sepasr_cli.errors import SepasrError
 from sepasr_cli.files import write_json, write_text
+from sepasr_cli.manifest import SPLITS
 from sepasr_cli.progress import say
 
 if TYPE_CHECKING:
@@ -100,8 +102,11 @@ class RunDir:
         path = self.manifest(split)
         if not path.is_file():
             found = sorted(other.stem for other in self.data.glob("*.jsonl")) if self.data.is_dir() else []
+            # Neither the bank of responses nor a part of a split is one.
+            found = [name for name in found if name != "responses" and "." not in name]
             there = f"found {', '.join(found)}" if found else "found none"
-            raise SepasrError(f"{path}: no mixtures of split '{split}' ({there}); run `sepasr simulate {self.path}`")
+            remedy = f"run `sepasr simulate {self.path}`" if split in SPLITS else f"expected {', '.join(SPLITS)}"
+            raise SepasrError(f"{path}: no mixtures of split '{split}' ({there}); {remedy}")
         return path
 
     def require_model(self, folder: str) -> Path:
@@ -180,8 +185,12 @@ class RunDir:
             try:
                 yield stage
             except BaseException as error:
-                stopped = isinstance(error, KeyboardInterrupt)
-                write_json(path / "stage.json", record | {"status": "stopped" if stopped else "failed", "ended": _now()})
+                ended = {"status": "stopped" if isinstance(error, KeyboardInterrupt) else "failed", "ended": _now()}
+                if not isinstance(error, KeyboardInterrupt):
+                    ended["error"] = str(error) if isinstance(error, SepasrError) else traceback.format_exc()
+                # What went wrong must not be hidden by a disk that is full.
+                with contextlib.suppress(SepasrError, OSError):
+                    write_json(path / "stage.json", record | ended)
                 raise
             status = "finished" if stage.complete else "stopped"
             write_json(path / "stage.json", record | {"status": status, "ended": _now(), "results": stage.results})
@@ -189,13 +198,15 @@ class RunDir:
 
 @contextlib.contextmanager
 def _only_one(path: Path) -> Iterator[None]:
-    path.mkdir(parents=True, exist_ok=True)
     # The lock lies beside the folder, which may be put aside while it is held.
     lock = FileLock(path.parent / f".{path.name}.lock", timeout=0)
     try:
+        path.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     except Timeout:
         raise SepasrError(f"{path}: another process is working on it; wait for it or stop it") from None
+    except OSError as error:
+        raise SepasrError(f"{path}: cannot be written ({error.strerror}); check the path and its rights") from None
     try:
         yield
     finally:

@@ -21,6 +21,9 @@ ConfigType = TypeVar("ConfigType", bound=Settings)
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 
+#: What stands at the top of config.json too, wherever the configuration has it.
+FACTS = ("sample_rate", "microphones", "speakers")
+
 
 class SavedModel(nn.Module, ModelHubMixin, Generic[ConfigType]):
     """A module made from its configuration alone, which can be saved, loaded and shared.
@@ -56,7 +59,10 @@ class SavedModel(nn.Module, ModelHubMixin, Generic[ConfigType]):
         wrong = [name for name in wanted if name not in state or state[name].shape != wanted[name].shape]
         wrong += [name for name in state if name not in wanted]
         if wrong:
-            raise SepasrError(f"{origin}: {len(wrong)} weights do not fit the model ({wrong[0]} first); config.json and weights differ")
+            raise SepasrError(
+                f"{origin}: {len(wrong)} weights do not fit the model that {CONFIG} describes, {wrong[0]} the first; "
+                "copy both files again from one place"
+            )
         self.load_state_dict(state, strict=False)
 
     def _save_pretrained(self, save_directory: Path) -> None:
@@ -65,6 +71,7 @@ class SavedModel(nn.Module, ModelHubMixin, Generic[ConfigType]):
             {
                 "kind": self.kind,
                 "sepasr_version": sepasr_cli.__version__,
+                **_facts(self.config),
                 **self.provenance,
                 "config": self.config.model_dump(mode="json"),
             },
@@ -74,18 +81,29 @@ class SavedModel(nn.Module, ModelHubMixin, Generic[ConfigType]):
 
     @classmethod
     def _from_pretrained(cls, *, model_id: str, map_location: str = "cpu", **download: Any) -> Self:
-        folder = local_folder(model_id, **{name: download[name] for name in ("revision", "cache_dir", "local_files_only", "token") if name in download})
+        choices = ("revision", "cache_dir", "local_files_only", "force_download", "token")
+        folder = local_folder(model_id, **{name: download[name] for name in choices if name in download})
         record = read_config(folder)
         if record["kind"] != cls.kind:
             raise SepasrError(f"{folder}: holds a model of kind '{record['kind']}', expected '{cls.kind}'")
-        model = cls(validate(cls.Config, record["config"], str(folder / CONFIG)))
-        model.provenance = {key: value for key, value in record.items() if key not in ("kind", "sepasr_version", "config")}
+        config: Any = validate(cls.Config, record["config"], str(folder / CONFIG))
+        model = cls(config)
+        ours = ("kind", "sepasr_version", "config", *FACTS)
+        model.provenance = {key: value for key, value in record.items() if key not in ours}
+        if not (folder / WEIGHTS).is_file():
+            raise SepasrError(f"{folder}: holds no {WEIGHTS}; expected a saved model, copy the weights there too")
         try:
             state = load_file(folder / WEIGHTS, device=map_location)
         except (SafetensorError, OSError) as error:
             raise SepasrError(f"{folder / WEIGHTS}: cannot be read ({error}); copy the model again") from None
         model.load_own_state(state, str(folder / WEIGHTS))
         return model.eval()
+
+
+def _facts(config: Settings) -> dict[str, Any]:
+    """Of each of `FACTS` the value in a configuration, or in the first of its parts that has one."""
+    parts = [config, *(value for _, value in config if isinstance(value, Settings))]
+    return {name: values[0] for name in FACTS if (values := [getattr(p, name) for p in parts if hasattr(p, name)])}
 
 
 def local_folder(name: str, **download: Any) -> Path:
@@ -118,6 +136,6 @@ def read_config(folder: Path) -> dict[str, Any]:
         record = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise SepasrError(f"{path}: not JSON ({error}); copy the model again") from None
-    if not isinstance(record, dict) or not {"kind", "config"} <= set(record):
+    if not isinstance(record, dict) or not isinstance(record.get("kind"), str) or "config" not in record:
         raise SepasrError(f"{path}: not the configuration of a sepasr model; expected the keys 'kind' and 'config'")
     return record

@@ -83,6 +83,7 @@ def _expected(problem: Any) -> str:
     if problem["type"] == "union_tag_invalid":
         return f"one of {problem['ctx']['expected_tags']}"
     message = problem["msg"].removeprefix("Value error, ").removeprefix("expected ").removeprefix("Input should be ")
+    message = message.split(" should have ")[-1].replace(" after validation", "")
     message = message[:1].lower() + message[1:]
     return _EXPECTED.get(problem["type"]) or ("a number " * message.startswith(("greater", "less")) + message)
 

@@ -9,7 +9,6 @@ from functools import lru_cache
 from itertools import permutations
 from typing import Literal
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -148,24 +147,3 @@ def mask_loss(
     best = pit(pairwise)
     rest = (found[:, speakers] - target(noise, phase, magnitude)).abs().sum((-2, -1)) / total
     return PitResult((speakers * best.loss + rest) / (speakers + 1), best.order)
-
-
-def ci_sdr(estimate: np.ndarray, reference: np.ndarray, filter_length: int = 512) -> np.ndarray:
-    """The convolution-invariant SDR in dB of (..., N), a metric: distortion by a short filter counts as no error.
-
-    That is the SDR of BSS-eval version 3 (Vincent et al., 2006), computed in double precision by fast_bss_eval
-    (Scheibler, arXiv 2110.06440). NumPy on purpose: PyTorch's batched solve hangs on the CPU for matrices this large.
-    """
-    import fast_bss_eval.numpy as bss_eval
-
-    found, wanted = np.broadcast_arrays(np.asarray(estimate, np.float64), np.asarray(reference, np.float64))
-    # In pairs of one by one: with NumPy 2 the package's other way fails. The loading keeps silence solvable.
-    scores = bss_eval.sdr_loss(
-        found[..., None, :],
-        wanted[..., None, :],
-        filter_length=filter_length,
-        clamp_db=100,
-        load_diag=1e-10,
-        pairwise=True,
-    )
-    return -scores[..., 0, 0]

@@ -47,6 +47,7 @@ def joint_finetune(
     for part in ("separator", "recognizer"):
         inputs[part] = fingerprint(directory.require_model(part) / "model.safetensors")
     with directory.stage("joint", settings, inputs, goal, restart) as stage:
+        directory.write_recipe(resolved)
         if stage.finished:
             return
         model = load_system(str(directory.path), system="cascade")

@@ -54,6 +54,7 @@ def pretrain_asr(
     if config.speech != ("corpus",):
         inputs["train mixtures"] = fingerprint(directory.require_manifest("train"))
     with directory.stage("recognizer", settings, inputs, goal, restart) as stage:
+        directory.write_recipe(resolved)
         if stage.finished:
             return
         vocabulary = Vocabulary.train(

@@ -45,6 +45,7 @@ def pretrain_sep(
     settings = {"separation": resolved.separation.model_dump(mode="json"), "pretrain_sep": settings, "seed": resolved.seed}
     inputs = data_fingerprint(directory, config.dynamic_mixing)
     with directory.stage("separator", settings, inputs, goal, restart) as stage:
+        directory.write_recipe(resolved)
         if stage.finished:
             return
         seed_weights(resolved, "separator")

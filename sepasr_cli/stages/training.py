@@ -34,9 +34,7 @@ def open_run(path: Path, recipe: Path | None = None, overrides: Sequence[str] = 
         SepasrError: where the run has no recipe and none is given, or the recipe is wrong.
     """
     run = RunDir(path) if recipe is not None else RunDir.open(path)
-    resolved = load_recipe(recipe or run.recipe_path, overrides)
-    run.write_recipe(resolved)
-    return run, resolved
+    return run, load_recipe(recipe or run.recipe_path, overrides)
 
 
 def goal_and_settings(config: LoopConfig) -> tuple[dict[str, Any], dict[str, Any]]:

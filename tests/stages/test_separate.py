@@ -179,7 +179,7 @@ def test_another_model_asks_to_begin_again(make_run: Callable[..., RunDir]) -> N
     separate([run.path], split="test", device="cpu").check()
     config = run.path / "joint/config.json"
     config.write_text(config.read_text().replace('"reference_microphone": 0', '"reference_microphone": 1'))
-    with pytest.raises(SepasrError, match="was made with another model; pass --restart"):
+    with pytest.raises(SepasrError, match=r"was made with other inputs \(model\); pass --restart"):
         separate([run.path], split="test", device="cpu")
     separate([run.path], split="test", device="cpu", restart=True).check()
     assert (run.path / "separated/test.1/separated.jsonl").is_file()
