@@ -16,7 +16,7 @@ def pick_device(name: str = "auto") -> torch.device:
         return torch.device(next(kind for kind, there in available.items() if there))
     kind, _, number = name.partition(":")
     if kind not in available or (number and not number.isdecimal()):
-        raise SepasrError(f"device '{name}' is not known; expected one of auto, cpu, cuda, cuda:1, mps")
+        raise SepasrError(f"device '{name}' is not known; expected one of auto, cpu, cuda, mps")
     if not available[kind] or (kind == "cuda" and int(number or 0) >= torch.cuda.device_count()):
         found = ", ".join(kind for kind, there in available.items() if there)
         raise SepasrError(f"device '{name}' is not available here; found {found}; use --device auto")

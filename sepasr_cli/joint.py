@@ -17,7 +17,7 @@ from sepasr_cli.recognition.language_model import LanguageModel
 from sepasr_cli.recognition.recognizer import Hypothesis, RecognitionLoss, Recognizer, RecognizerConfig
 from sepasr_cli.saved_model import SavedModel
 from sepasr_cli.separation import Separator, SeparatorConfig, build_separator
-from sepasr_cli.settings import Settings
+from sepasr_cli.settings import Settings, validate
 
 
 class JointConfig(Settings):
@@ -60,8 +60,13 @@ class JointModel(SavedModel[JointConfig]):
 
     @classmethod
     def join(cls, separator: Separator, recognizer: Recognizer) -> "JointModel":
-        """A joint model with the weights of two that were trained apart."""
-        model = cls(JointConfig(separator=separator.config, recognizer=recognizer.config))
+        """A joint model with the weights of two that were trained apart.
+
+        Raises:
+            SepasrError: where they do not work at one sample rate.
+        """
+        parts = {"separator": separator.config, "recognizer": recognizer.config}
+        model = cls(validate(JointConfig, parts, "a separator and a recogniser trained apart"))
         model.separator, model.recognizer = separator, recognizer
         return model
 

@@ -34,9 +34,7 @@ def test_the_ending_is_kept_for_those_who_tell_a_format_by_it(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, OSError])
-def test_a_failure_leaves_nothing_behind_and_the_old_file_as_it_was(
-    tmp_path: Path, error: type[BaseException]
-) -> None:
+def test_a_failure_leaves_nothing_behind_and_the_old_file_as_it_was(tmp_path: Path, error: type[BaseException]) -> None:
     path = tmp_path / "file.txt"
     write_text(path, "old")
     with pytest.raises(error), atomic(path) as temporary:

@@ -3,13 +3,13 @@ from itertools import permutations
 import pytest
 import torch
 
+from sepasr_cli.features import FilterbankConfig
 from sepasr_cli.joint import JointConfig, JointModel
 from sepasr_cli.recognition.beam_search import DecodingConfig
 from sepasr_cli.recognition.conformer import ConformerConfig
 from sepasr_cli.recognition.recognizer import RecognizerConfig
 from sepasr_cli.recognition.tokens import Vocabulary
 from sepasr_cli.recognition.transformer_decoder import TransformerDecoderConfig
-from sepasr_cli.features import FilterbankConfig
 from sepasr_cli.separation.tfgridnet import TFGridNetConfig
 
 RATE = 8000

@@ -212,7 +212,7 @@ def test_no_run_directory(tmp_path: Path) -> None:
 
 
 def test_missing_manifests_say_what_there_is_and_what_makes_them(run: RunDir) -> None:
-    with pytest.raises(SepasrError, match=rf"no mixtures of split 'test' \(found none\); run `sepasr simulate /"):
+    with pytest.raises(SepasrError, match=r"no mixtures of split 'test' \(found none\); run `sepasr simulate /"):
         run.require_manifest("test")
     for name in ("train", "dev", "responses", "train.1-of-2"):
         write_manifest(run.manifest(name), [])

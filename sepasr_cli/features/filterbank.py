@@ -89,7 +89,9 @@ class Filterbank(nn.Module):
             return_complex=True,
         )
         power = (spectrum.real.square() + spectrum.imag.square()).transpose(1, 2)
-        features = (power @ self.filters).clamp(min=FLOOR).log()
+        # Half precision has no room for the range of powers.
+        with torch.autocast(audio.device.type, enabled=False):
+            features = (power @ self.filters).clamp(min=FLOOR).log()
         frame_lengths = lengths // self.config.hop + 1
         valid = torch.arange(features.shape[1], device=audio.device) < frame_lengths[:, None]
         return features * valid[..., None], frame_lengths

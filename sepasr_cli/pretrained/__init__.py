@@ -68,8 +68,10 @@ def load_system(model: str | None, device: torch.device | str = "cpu", system: S
     """
     run = _as_run(model)
     if run is not None and choose_system(run, system) == "cascade":
-        separator, recognizer = (load_model(str(run.require_model(part))) for part in ("separator", "recognizer"))
-        assert isinstance(separator, (TFGridNet, MaskMVDR)) and isinstance(recognizer, Recognizer)
+        separator = load_separator(model, system="cascade")
+        recognizer = load_model(str(run.require_model("recognizer")))
+        if not isinstance(recognizer, Recognizer):
+            raise SepasrError(f"{run.path / 'recognizer'}: holds a {recognizer.kind}; expected a recogniser")
         found: SavedModel = JointModel.join(separator, recognizer)
     else:
         found = load_model(str(run.require_model("joint")) if run is not None else _given(model))

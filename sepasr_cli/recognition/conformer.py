@@ -68,15 +68,6 @@ def sinusoids(positions: Tensor, size: int) -> Tensor:
     return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1)
 
 
-def initialise(module: nn.Module) -> None:
-    """Glorot's uniform weights and zero biases for what multiplies; norms and embeddings stay as PyTorch makes them."""
-    for part in module.modules():
-        if isinstance(part, nn.Linear | nn.Conv1d | nn.Conv2d):
-            nn.init.xavier_uniform_(part.weight)
-            if part.bias is not None:
-                nn.init.zeros_(part.bias)
-
-
 class ConvolutionalSubsampling(nn.Module):
     """Two 3 x 3 convolutions over time and features that keep a half or a quarter of the frames, and a projection."""
 
@@ -221,7 +212,6 @@ class Conformer(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
         self.blocks = nn.ModuleList(ConformerBlock(config) for _ in range(config.blocks))
         self.norm = nn.LayerNorm(config.size)
-        initialise(self)
 
     def forward(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Features (B, T, D) and their lengths (B,) -> encoded (B, T', size) and its lengths, each at least 1."""

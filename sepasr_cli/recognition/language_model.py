@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sepasr_cli.errors import SepasrError
-from sepasr_cli.recognition.conformer import initialise
 from sepasr_cli.recognition.tokens import Vocabulary
 from sepasr_cli.recognition.transformer_decoder import (
     TransformerConfig,
@@ -53,7 +52,6 @@ class LanguageModel(SavedModel[LanguageModelConfig]):
         )
         self.stack = TransformerStack(config, cross=False)
         self.out = nn.Linear(config.size, count)
-        initialise(self)
 
     def logits(self, tokens: Tensor) -> Tensor:
         """Tokens (B, U), the first one the boundary -> logits (B, U, V) of the tokens after them."""

@@ -15,7 +15,7 @@ from typing_extensions import Self
 from sepasr_cli.errors import SepasrError
 from sepasr_cli.features import FeaturesConfig, SSLConfig, build_features
 from sepasr_cli.recognition.beam_search import CTCPrefixScorer, DecodingConfig, Weighted, beam_search, greedy
-from sepasr_cli.recognition.conformer import Conformer, ConformerConfig, initialise, valid_frames
+from sepasr_cli.recognition.conformer import Conformer, ConformerConfig, valid_frames
 from sepasr_cli.recognition.language_model import LanguageModel
 from sepasr_cli.recognition.tokens import BLANK_ID, TokenKind, Vocabulary
 from sepasr_cli.recognition.transformer_decoder import TransformerDecoder, TransformerDecoderConfig, teacher_forcing
@@ -101,7 +101,6 @@ class Recognizer(SavedModel[RecognizerConfig]):
         self.features = build_features(config.features, config.sample_rate)
         self.encoder = Conformer(config.encoder, self.features.size)
         self.ctc_head = nn.Linear(size, count)
-        initialise(self.ctc_head)
         self.decoder = TransformerDecoder(config.decoder, size, count) if config.ctc_weight < 1 else None
 
     def frozen_prefixes(self) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from typing_extensions import Self
 
-from sepasr_cli.recognition.conformer import FeedForward, check_heads, initialise, sinusoids, valid_frames
+from sepasr_cli.recognition.conformer import FeedForward, check_heads, sinusoids, valid_frames
 from sepasr_cli.settings import Settings
 
 #: Keys and values of one attention, each (B, H, U or T, D / H).
@@ -174,7 +174,6 @@ class TransformerDecoder(nn.Module):
         self.embedding = nn.Embedding(vocabulary, size)
         self.stack = TransformerStack(TransformerConfig(**config.model_dump(), size=size), cross=True)
         self.out = nn.Linear(size, vocabulary)
-        initialise(self)
 
     def start(self, encoded: Tensor, lengths: Tensor | None = None) -> TransformerState:
         """The state before the first token, for encoded (B, T, D) of the given lengths (B,)."""

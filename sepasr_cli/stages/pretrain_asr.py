@@ -58,7 +58,9 @@ def pretrain_asr(
         if stage.finished:
             return
         vocabulary = Vocabulary.train(
-            [utterance.text or "" for utterance in utterances], resolved.recognition.tokens, resolved.recognition.bpe_size
+            [utterance.text or "" for utterance in utterances],
+            resolved.recognition.tokens,
+            resolved.recognition.bpe_size,
         )
         seed_weights(resolved, "recognizer")
         model = Recognizer(resolved.recognition.model_copy(update={"vocabulary": vocabulary}))
@@ -67,13 +69,20 @@ def pretrain_asr(
         for reference in config.speech:
             if reference != "corpus":
                 spoken += reference_speech(directory.require_manifest("train"), reference)
-        train = Speech(
-            spoken, vocabulary, batch_size=config.batch_size, seed=resolved.seed, speeds=config.speeds
-        )
+        train = Speech(spoken, vocabulary, batch_size=config.batch_size, seed=resolved.seed, speeds=config.speeds)
         dev = _validation(directory, resolved, vocabulary, skip_bad)
         task = RecognitionTask(model)
         stage.complete, stage.results = train_model(
-            directory, "recognizer", resolved, model, task, train, dev.in_order(config.batch_size), config, device, max_minutes
+            directory,
+            "recognizer",
+            resolved,
+            model,
+            task,
+            train,
+            dev.in_order(config.batch_size),
+            config,
+            device,
+            max_minutes,
         )
 
 

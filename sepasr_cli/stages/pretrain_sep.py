@@ -42,7 +42,11 @@ def pretrain_sep(
     directory, resolved = open_run(run, recipe, overrides)
     config = resolved.pretrain_sep
     goal, settings = goal_and_settings(config)
-    settings = {"separation": resolved.separation.model_dump(mode="json"), "pretrain_sep": settings, "seed": resolved.seed}
+    settings = {
+        "separation": resolved.separation.model_dump(mode="json"),
+        "pretrain_sep": settings,
+        "seed": resolved.seed,
+    }
     inputs = data_fingerprint(directory, config.dynamic_mixing)
     with directory.stage("separator", settings, inputs, goal, restart) as stage:
         directory.write_recipe(resolved)

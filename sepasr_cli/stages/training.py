@@ -116,9 +116,7 @@ def train_model(
     """
     path = run.path / folder
     frozen = tuple(f"model.{prefix}" for prefix in model.frozen_prefixes())
-    trainer = Trainer(
-        task, train, dev, config, path, seed=recipe.seed, device=pick_device(device), frozen=frozen
-    )
+    trainer = Trainer(task, train, dev, config, path, seed=recipe.seed, device=pick_device(device), frozen=frozen)
     done = trainer.run(max_minutes)
     scores = trainer.best()
     if scores and trainer.main:

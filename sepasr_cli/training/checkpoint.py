@@ -14,7 +14,12 @@ from sepasr_cli.files import atomic, write_json
 
 
 def save_state(
-    folder: Path, step: int, model: nn.Module, frozen: tuple[str, ...], optimizer: torch.optim.Optimizer, counters: dict[str, Any]
+    folder: Path,
+    step: int,
+    model: nn.Module,
+    frozen: tuple[str, ...],
+    optimizer: torch.optim.Optimizer,
+    counters: dict[str, Any],
 ) -> None:
     """Write the state after `step` steps to `folder/step-N`; older ones go once it is whole."""
     target = folder / f"step-{step}"
@@ -56,11 +61,6 @@ def load_state(
 def save_weights(path: Path, model: nn.Module, frozen: tuple[str, ...]) -> None:
     """Write the weights alone."""
     _save_tensors(path, _without(model.state_dict(), frozen))
-
-
-def load_weights(path: Path, model: nn.Module) -> None:
-    """Fill the model from weights written by `save_weights`."""
-    model.load_state_dict(load_file(path), strict=False)
 
 
 def average_weights(paths: list[Path]) -> dict[str, Tensor]:

@@ -36,7 +36,9 @@ class _Movable:
     def to(self, device: torch.device) -> Self:
         """The same batch with its tensors on `device`."""
         moved = {item.name: getattr(self, item.name) for item in fields(self)}  # type: ignore[arg-type]
-        return type(self)(**{key: value.to(device) if isinstance(value, Tensor) else value for key, value in moved.items()})
+        return type(self)(
+            **{key: value.to(device) if isinstance(value, Tensor) else value for key, value in moved.items()}
+        )
 
 
 @dataclass(frozen=True)
@@ -357,7 +359,9 @@ def collate_mixtures(examples: Sequence[_Example], vocabulary: Vocabulary | None
     targets = target_lengths = None
     if vocabulary is not None:
         speakers = len(examples[0].texts)
-        flat, flat_lengths = _pad_tokens([vocabulary.encode(text or "") for example in examples for text in example.texts])
+        flat, flat_lengths = _pad_tokens(
+            [vocabulary.encode(text or "") for example in examples for text in example.texts]
+        )
         targets = flat.unflatten(0, (len(examples), speakers))
         target_lengths = flat_lengths.unflatten(0, (len(examples), speakers))
     return MixtureBatch(

@@ -67,7 +67,8 @@ class StepResult:
 class Batch(Protocol):
     """Examples on their way to a task."""
 
-    ids: list[str]
+    @property
+    def ids(self) -> list[str]: ...
 
     def to(self, device: torch.device) -> "Batch": ...
 
@@ -201,7 +202,15 @@ class Trainer:
                     means = _mean(recent)
                     recent = []
                     seconds = (time.monotonic() - began) / (state.step - first_step)
-                    self._log({"step": state.step, "split": "train", "learning_rate": rate, "seconds_a_step": seconds, **means})
+                    self._log(
+                        {
+                            "step": state.step,
+                            "split": "train",
+                            "learning_rate": rate,
+                            "seconds_a_step": seconds,
+                            **means,
+                        }
+                    )
                 advance(note=f"loss {metrics['loss']:.3f} rate {rate:.1e}")
                 at_end = state.step == config.max_steps
                 validated = state.step % config.validate_every == 0 or at_end
@@ -224,7 +233,9 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.model.train()
-        buffers = {name: value.clone() for name, value in self.task.named_buffers() if not name.startswith(self.frozen or "\0")}
+        buffers = {
+            name: value.clone() for name, value in self.task.named_buffers() if not name.startswith(self.frozen or "\0")
+        }
         self.prepared.zero_grad()
         metrics: list[dict[str, float]] = []
         bad: list[str] = []
@@ -236,8 +247,13 @@ class Trainer:
                 result = self.model(batch.to(self.accelerator.device))
                 loss = result.loss.mean()
                 self.accelerator.backward(loss / len(batches))
-            bad += [name for name, value in zip(batch.ids, result.loss.tolist(), strict=True) if not math.isfinite(value)]
-            metrics.append({"loss": float(loss.detach())} | {key: float(value.detach().mean()) for key, value in result.metrics.items()})
+            bad += [
+                name for name, value in zip(batch.ids, result.loss.tolist(), strict=True) if not math.isfinite(value)
+            ]
+            metrics.append(
+                {"loss": float(loss.detach())}
+                | {key: float(value.detach().mean()) for key, value in result.metrics.items()}
+            )
         norm = self.accelerator.clip_grad_norm_(self.task.parameters(), config.clip)
         if not bool(torch.isfinite(torch.as_tensor(norm))) and config.precision != "fp16":
             self._forgive(bad, buffers)
@@ -282,7 +298,9 @@ class Trainer:
         """Add up what each process has seen; a process may have seen nothing, and then knows no names."""
         seen = gather_object([(float(count), {key: float(value) for key, value in sums.items()})])
         names = sorted({name for _, part in seen for name in part})
-        total = {name: torch.tensor(sum(part.get(name, 0.0) for _, part in seen), dtype=torch.float64) for name in names}
+        total = {
+            name: torch.tensor(sum(part.get(name, 0.0) for _, part in seen), dtype=torch.float64) for name in names
+        }
         return torch.tensor(sum(part for part, _ in seen), dtype=torch.float64), total
 
     def _validate(self) -> None:
@@ -290,7 +308,10 @@ class Trainer:
         means = self.evaluate()
         self._log({"step": state.step, "split": "dev", **means})
         value = means.get(self.criterion, math.nan)
-        say(f"{self.folder.name} step {state.step}: " + ", ".join(f"{key} {number:.3f}" for key, number in means.items()))
+        say(
+            f"{self.folder.name} step {state.step}: "
+            + ", ".join(f"{key} {number:.3f}" for key, number in means.items())
+        )
         gained = not state.best or value > max(known for known, _ in state.best)
         if math.isfinite(value):
             state.best = sorted([*state.best, (value, state.step)], reverse=True)[: config.average_best]
@@ -307,7 +328,7 @@ class Trainer:
         return self.progress.step >= self.config.max_steps or (stop is not None and self.progress.without_gain >= stop)
 
     def best(self) -> dict[str, float]:
-        """Leave the task with its best weights: the average of the best validated, or the very best where that is better.
+        """Leave the task with its best weights: the mean of the best validated, or the very best where that is better.
 
         Returns:
             What validation says of them.
@@ -339,7 +360,9 @@ class Trainer:
         if not self.main:
             return
         counters = {key: value for key, value in vars(self.progress).items() if key != "step"}
-        checkpoint.save_state(self.folder / "state", self.progress.step, self.task, self.frozen, self.optimizer, counters)
+        checkpoint.save_state(
+            self.folder / "state", self.progress.step, self.task, self.frozen, self.optimizer, counters
+        )
         kept = {self._weights(step) for _, step in self.progress.best}
         for path in (self.folder / "best").glob("*.safetensors"):
             if path not in kept:

@@ -17,13 +17,16 @@ from sepasr_cli.recognition.recognizer import Recognizer
 from sepasr_cli.separation import Separator
 from sepasr_cli.separation.losses import mask_loss, separation_loss, si_sdr
 from sepasr_cli.separation.mask_mvdr import MaskMVDR
+from sepasr_cli.separation.stft import deviation
 from sepasr_cli.training.data import MixtureBatch, SpeechBatch
 from sepasr_cli.training.loop import LoopConfig, StepResult
 
 
 class _MixtureTraining(LoopConfig):
     reference: Reference = Field("early", description="what the separator is to give")
-    dynamic_mixing: bool = Field(False, description="mix new examples while training, in the rooms of the response bank")
+    dynamic_mixing: bool = Field(
+        False, description="mix new examples while training, in the rooms of the response bank"
+    )
     speeds: tuple[float, ...] = Field((1.0,), min_length=1, description="factors drawn for each utterance mixed")
     dev_mixtures: int | None = Field(None, gt=0, description="validate on the first so many only")
 
@@ -82,7 +85,8 @@ class SeparationTask(nn.Module):
             order = separation_loss(estimates, batch.references, batch.lengths, "si_sdr").order
         else:
             estimates = self.model(batch.mixture, batch.lengths)
-            result = separation_loss(estimates, batch.references, batch.lengths, self.config.loss)
+            level = deviation(batch.mixture, batch.lengths)
+            result = separation_loss(estimates, batch.references, batch.lengths, self.config.loss, level)
             loss, order = result.loss, result.order
         return StepResult(loss, separation_quality(estimates, order, batch, self.model.config.reference_microphone))
 
@@ -162,7 +166,8 @@ class JointTask(nn.Module):
         assert batch.targets is not None and batch.target_lengths is not None
         config, speakers = self.config, batch.references.shape[1]
         estimates = self.model.separator(batch.mixture, batch.lengths)
-        separated = separation_loss(estimates, batch.references, batch.lengths, config.separation_loss)
+        level = deviation(batch.mixture, batch.lengths)
+        separated = separation_loss(estimates, batch.references, batch.lengths, config.separation_loss, level)
         result = self.model(
             batch.mixture,
             batch.lengths,

@@ -76,8 +76,8 @@ def test_a_bad_file_stops_nothing(folder: Path, joint_folder: Path, capsys: pyte
         ({"format": "doc", "out": "x"}, "--format 'doc' is unknown; expected one of json, stm"),
         ({"format": "stm", "out": "x.json"}, "--out x.json ends in .json, --format is stm; leave one of them out"),
         ({"split": "test", "out": "x"}, "--out and --format are for audio files"),
-        ({"beam": 0}, "decoding: 'beam': found 0, input should be greater than 0"),
-        ({"decoding": "magic"}, "decoding: 'method': found 'magic', input should be 'beam', 'greedy' or 'attention'"),
+        ({"beam": 0}, "decoding: 'beam': found 0, expected a number greater than 0"),
+        ({"decoding": "magic"}, "decoding: 'method': found 'magic', expected 'beam', 'greedy' or 'attention'"),
     ],
 )
 def test_wrong_arguments_are_one_line(folder: Path, joint_folder: Path, given: dict[str, str], message: str) -> None:

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from sepasr_cli import audio
+from sepasr_cli.features import FilterbankConfig
 from sepasr_cli.manifest import Mixture, Source, Utterance, write_manifest
 from sepasr_cli.recognition.conformer import ConformerConfig
 from sepasr_cli.recognition.recognizer import Recognizer, RecognizerConfig
 from sepasr_cli.recognition.tokens import Vocabulary
 from sepasr_cli.recognition.transformer_decoder import TransformerDecoderConfig
-from sepasr_cli.features import FilterbankConfig
 from sepasr_cli.separation.tfgridnet import TFGridNetConfig
 
 RATE = 8000
@@ -26,7 +26,16 @@ def vocabulary() -> Vocabulary:
 @pytest.fixture(scope="session")
 def separator_config() -> TFGridNetConfig:
     return TFGridNetConfig(
-        sample_rate=RATE, microphones=2, fft_size=64, hop=32, blocks=1, embedding=4, lstm=4, stride=4, heads=2, qk_size=66
+        sample_rate=RATE,
+        microphones=2,
+        fft_size=64,
+        hop=32,
+        blocks=1,
+        embedding=4,
+        lstm=4,
+        stride=4,
+        heads=2,
+        qk_size=66,
     )
 
 

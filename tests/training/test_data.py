@@ -152,9 +152,7 @@ def test_too_few_speakers_for_mixing(dynamic, utterances):
 
 
 def test_speech_is_batched_with_its_speed_drawn_for_each_epoch(utterances, vocabulary):
-    speech = Speech(
-        corpus_speech(utterances, RATE), vocabulary, batch_size=4, seed=2, speeds=(0.8, 1.25)
-    )
+    speech = Speech(corpus_speech(utterances, RATE), vocabulary, batch_size=4, seed=2, speeds=(0.8, 1.25))
     lengths = {utterance.id: round(utterance.duration * RATE) for utterance in utterances}
     seen = set()
     for number in range(8):

@@ -154,7 +154,7 @@ def test_a_nan_step_leaves_no_trace(tmp_path):
 
 def test_too_many_nans_stop_the_training(tmp_path):
     found = trainer(tmp_path / "run", lambda number: batches(number, poison=range(100)), bad_steps=2)
-    with pytest.raises(SepasrError, match="3 steps gave no number.*at most 2"):
+    with pytest.raises(SepasrError, match=r"3 steps gave no number.*at most 2"):
         found.run()
 
 
