@@ -3,7 +3,7 @@
 # TORCH=...    another PyTorch than the CPU build, such as TORCH="torch --index-url https://download.pytorch.org/whl/cu128"
 
 PYTHON ?= python3
-TORCH ?= torch==2.13.0
+TORCH ?= torch==2.13.0 --extra-index-url https://download.pytorch.org/whl/cpu --retries 1
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO := runs/demo

@@ -42,6 +42,11 @@ def progress(label: str, total: int, done: int = 0) -> Iterator[Callable[..., No
         return
     count, began, last = done, time.monotonic(), 0.0
 
+    if total == 1:
+        # One step is over before a line about it is of use.
+        yield lambda steps=1, note="": None
+        return
+
     def log(steps: int = 1, note: str = "") -> None:
         nonlocal count, last
         count += steps

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import platform
+import shutil
 import sys
 import traceback
 from collections.abc import Iterator, Mapping
@@ -105,7 +106,11 @@ class RunDir:
             # Neither the bank of responses nor a part of a split is one.
             found = [name for name in found if name != "responses" and "." not in name]
             there = f"found {', '.join(found)}" if found else "found none"
-            remedy = f"run `sepasr simulate {self.path}`" if split in SPLITS else f"expected {', '.join(SPLITS)}"
+            remedy = f"run `sepasr simulate {self.path}`"
+            if split not in SPLITS:
+                remedy = f"expected {', '.join(SPLITS)}"
+            elif found:
+                remedy += f", with simulation.mixtures.{split} above 0"
             raise SepasrError(f"{path}: no mixtures of split '{split}' ({there}); {remedy}")
         return path
 
@@ -154,6 +159,7 @@ class RunDir:
             record = _read_record(path)
             yield Stage(path, record.get("status") == "finished" and record.get("goal") == wanted)
             return
+        aside: Path | None = None
         with _only_one(path):
             record = _read_record(path)
             if record:
@@ -164,7 +170,7 @@ class RunDir:
                         "or use another run directory"
                     )
                 if restart:
-                    _set_aside(path)
+                    aside = _set_aside(path)
                     record = {}
                 elif record.get("status") == "finished" and record.get("goal") == wanted:
                     say(f"{path}: already done, nothing has changed")
@@ -185,6 +191,11 @@ class RunDir:
             try:
                 yield stage
             except BaseException as error:
+                if aside is not None and isinstance(error, SepasrError) and _is_worthless(path):
+                    shutil.rmtree(path)
+                    aside.rename(path)
+                    say(f"{path}: nothing was made, earlier work is back in its place")
+                    raise
                 ended = {"status": "stopped" if isinstance(error, KeyboardInterrupt) else "failed", "ended": _now()}
                 if not isinstance(error, KeyboardInterrupt):
                     ended["error"] = str(error) if isinstance(error, SepasrError) else traceback.format_exc()
@@ -213,13 +224,19 @@ def _only_one(path: Path) -> Iterator[None]:
         lock.release()
 
 
-def _set_aside(path: Path) -> None:
+def _set_aside(path: Path) -> Path:
     number = 1
     while (old := path.with_name(f"{path.name}.{number}")).exists():
         number += 1
     path.rename(old)
     path.mkdir()
     say(f"{path}: earlier work is kept in {old}")
+    return old
+
+
+def _is_worthless(path: Path) -> bool:
+    """Whether a stage came no farther than its records."""
+    return {item.name for item in path.iterdir()} <= {"stage.json", "metrics.jsonl", "tokens.txt"}
 
 
 def _read_record(path: Path) -> dict[str, Any]:

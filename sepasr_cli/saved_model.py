@@ -131,7 +131,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     """
     path = folder / CONFIG
     if not path.is_file():
-        raise SepasrError(f"{folder}: holds no {CONFIG}; expected a saved model")
+        raise SepasrError(f"{folder}: holds no {CONFIG}; expected a run directory or a saved model's folder")
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:

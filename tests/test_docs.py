@@ -1,33 +1,33 @@
 """The documentation says what is so: its commands, code, recipes, records, tables and links are all tried."""
 
-import ast
 import json
 import re
 import shlex
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 import pytest
 import typer
-from pydantic import BaseModel
-from pydantic_core import PydanticUndefined
+import yaml
+from pydantic import BaseModel, TypeAdapter
 from typer.testing import CliRunner
 
-from sepasr_cli import audio, manifest, settings, transcripts
+from sepasr_cli import audio, transcripts
 from sepasr_cli.cli import app
-from sepasr_cli.corpora import AN4, WSJ0, Espeak, Folder, Kaldi, LibriSpeech, Table
+from sepasr_cli.corpora import AN4, WSJ0, Espeak, Folder, Kaldi, LibriSpeech, Table, table
 from sepasr_cli.corpora.corpus import Corpus
+from sepasr_cli.corpora.text import TextRule
 from sepasr_cli.features import FilterbankConfig, SSLConfig
-from sepasr_cli.joint import JointModel
+from sepasr_cli.manifest import BankRoom, Mixture, Separated, Source
 from sepasr_cli.recipe import Corpora, Recipe, ScoringConfig, load_recipe
-from sepasr_cli.recognition import RecognizerConfig
-from sepasr_cli.recognition.beam_search import DecodingConfig
+from sepasr_cli.recognition import DecodingConfig, RecognizerConfig
 from sepasr_cli.recognition.conformer import ConformerConfig
 from sepasr_cli.recognition.recognizer import SpecAugmentConfig
 from sepasr_cli.recognition.transformer_decoder import TransformerDecoderConfig
+from sepasr_cli.scoring.report import summarise
 from sepasr_cli.separation import MaskMVDRConfig, TFGridNetConfig
 from sepasr_cli.settings import Settings
 from sepasr_cli.simulation.config import (
@@ -43,8 +43,14 @@ from sepasr_cli.training.loop import LoopConfig
 from sepasr_cli.training.tasks import JointFinetuneConfig, PretrainAsrConfig, PretrainSepConfig
 
 ROOT = Path(__file__).parents[1]
-PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "recipes").rglob("*.md")])
-PAGES += [ROOT / "benchmarks" / "README.md"]
+PAGES = [
+    ROOT / "README.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "recipes").rglob("*.md")),
+    ROOT / "benchmarks" / "README.md",
+]
+#: What `make demo` runs on the debug recipe.
+DEMO = "runs/demo"
 
 #: The tables of docs/recipes.md: a configuration, and the one whose keys it has too.
 TABLES: dict[type[Settings], type[Settings] | None] = {
@@ -82,8 +88,227 @@ TABLES: dict[type[Settings], type[Settings] | None] = {
 }
 
 
+#: Tables whose first column must be these names.
+NAMES: dict[str, set[str]] = {
+    "Mixture": set(Mixture.model_fields),
+    "Source": set(Source.model_fields),
+    "CorpusConfig": {
+        kind.model_fields["kind"].default for kind in TABLES if issubclass(kind, Corpus) and kind != Corpus
+    },
+    "TextRule": set(get_args(TextRule)),
+    "Format": set(get_args(transcripts.Format)),
+    "loss": set(get_args(PretrainSepConfig.model_fields["loss"].annotation)),
+    "summary": set(summarise([], "early", "basic")),
+}
+
+#: What the records of a JSON block are, by the word after `json`.
+RECORDS: dict[str, Any] = {
+    "Mixture": Mixture,
+    "BankRoom": BankRoom,
+    "Separated": Separated,
+    "Segment": transcripts.Segment,
+}
+
+
+class Block(NamedTuple):
+    """A block of code in a page: its language, the rest of that line, its text, and where it is."""
+
+    language: str
+    note: str
+    text: str
+    where: str
+
+
+def blocks(*languages: str) -> list[Any]:
+    """The blocks in these languages, as parameters of a test."""
+    found = []
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        for match in re.finditer(r"^```(\w+) *([^\n]*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
+            where = f"{page.relative_to(ROOT)}:{text.count(chr(10), 0, match.start()) + 1}"
+            if match[1] in languages:
+                found.append(pytest.param(Block(match[1], match[2], match[3], where), id=where))
+    return found
+
+
+def commands(text: str) -> Iterator[list[str]]:
+    """The arguments of each `sepasr` command in the lines of a text."""
+    for line in text.replace("\\\n", " ").splitlines():
+        if line.startswith("sepasr "):
+            yield shlex.split(line, comments=True)[1:]
+
+
+def spoken_of() -> list[Any]:
+    """The `sepasr` commands within the text of pages, as parameters of a test."""
+    found = {}
+    for page in PAGES:
+        text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+        found |= {one: f"{page.relative_to(ROOT)}: {one}" for one in re.findall(r"`(sepasr [a-z][^`]*)`", text)}
+    return [pytest.param(one, id=where) for one, where in found.items()]
+
+
+def check(arguments: list[str]) -> None:
+    """See that a command and its options exist, that the recipe does, and that what it sets can be set."""
+    name, *rest = arguments
+    with sepasr_commands()[name].make_context(name, rest) as context:
+        recipe = context.params.get("recipe")
+        shipped = recipe is not None and recipe.parts[0] == "recipes"
+        path = ROOT / recipe if shipped else ROOT / "recipes" / "debug.yaml"
+        load_recipe(path, context.params.get("overrides") or ())
+
+
+def sepasr_commands() -> dict[str, Any]:
+    """The command line's commands by name."""
+    return typer.main.get_command(app).commands  # type: ignore[attr-defined]
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder, made the working one, with what the pages speak of: recordings, recipes, and a run of the demo.
+
+    The demo is that of the README, on the debug recipe with fewer voices, mixtures and steps.
+    """
+    folder = tmp_path_factory.mktemp("docs")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        shutil.copytree(ROOT / "recipes", "recipes")
+        recipe = yaml.safe_load(Path("recipes/debug.yaml").read_text())
+        for corpora in recipe["corpora"].values():
+            corpora[0] |= {"voices": 2, "utterances": 2}
+        recipe["simulation"] |= {"mixtures": {"train": 2, "dev": 1, "test": 1}, "response_bank": 2}
+        for training in ("pretrain_sep", "pretrain_asr", "joint_finetune"):
+            recipe[training] |= {"batch_size": 2, "max_steps": 1, "validate_every": 1}
+        Path("recipes/debug.yaml").write_text(yaml.safe_dump(recipe))
+        for arguments in demo():
+            result = CliRunner().invoke(app, arguments)
+            assert result.exit_code == 0, (arguments, result.output)
+        noise = np.random.default_rng(0).standard_normal((2, 32000)) / 10
+        for name in ("meeting.wav", "calls/monday.wav", "calls/tuesday.wav", "call7.wav"):
+            audio.write(folder / name, noise, 8000)
+        yield folder
+
+
+def demo() -> list[list[str]]:
+    """The commands of the README's demo."""
+    found = [list(commands(block.values[0].text)) for block in blocks("sh") if "README.md" in block.id]
+    (chosen,) = (block for block in found if len(block) == 7 and all(DEMO in line for line in block))
+    return chosen
+
+
+def test_make_demo_runs_what_the_readme_says() -> None:
+    rule = re.search(r"^demo:.*\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert rule is not None
+    lines = rule[1].replace("$(BIN)/", "").replace("$(DEMO)", DEMO).replace("\t", "")
+    assert list(commands(lines)) == demo()
+
+
+def test_the_demo_scores(workplace: Path) -> None:
+    summary = json.loads((workplace / DEMO / "scores/test/summary.json").read_text())
+    assert summary["counts"]["recordings"] == 1
+    assert summary["si_sdr"] is not None and summary["wer"] is not None
+
+
+@pytest.mark.parametrize("block", blocks("sh", "console"))
+def test_commands_exist(block: Block) -> None:
+    for arguments in commands(block.text):
+        check(arguments)
+
+
+@pytest.mark.parametrize("command", spoken_of())
+def test_commands_in_the_text_exist(command: str) -> None:
+    name, *rest = shlex.split(command)[1:]
+    assert name in sepasr_commands()
+    if rest:
+        check([name, *rest])
+
+
+def test_readme_lists_every_command() -> None:
+    listed = re.findall(r"^\| `sepasr ([a-z-]+)", (ROOT / "README.md").read_text(), re.MULTILINE)
+    assert set(listed) == set(sepasr_commands())
+
+
+@pytest.mark.parametrize("block", blocks("yaml"))
+def test_recipes_are_valid(block: Block, workplace: Path) -> None:
+    path = workplace / "recipes" / "block.yaml"
+    path.write_text(block.text if "base:" in block.text else f"base: debug.yaml\n{block.text}")
+    load_recipe(path)
+
+
+@pytest.mark.parametrize("block", blocks("json"))
+def test_records_are_valid(block: Block, workplace: Path) -> None:
+    try:
+        value = json.loads(block.text)
+        records = value if isinstance(value, list) else [value]
+    except ValueError:
+        records = [json.loads(line) for line in block.text.splitlines()]
+    if block.note == "table":
+        path = workplace / "calls.jsonl"
+        path.write_text(block.text)
+        assert len(table.read(Table(path=path))) == len(records)
+    elif block.note in RECORDS:
+        TypeAdapter(list[RECORDS[block.note]]).validate_python(records)  # type: ignore[misc]
+    else:
+        assert block.note == "metrics" and all({"step", "split", "loss"} <= set(record) for record in records)
+
+
+@pytest.mark.parametrize("block", blocks("python"))
+def test_code_runs(block: Block, workplace: Path) -> None:
+    segments = [{"session_id": "meeting", "speaker": "spk1", "start_time": 0, "end_time": 1, "words": "GOOD MORNING"}]
+    made = [path for path in ("meeting.json", "meeting.vtt", "exported", "speakers") if (workplace / path).exists()]
+    assert made == [], "pages must not need what other pages make"
+    if "transcripts.read" in block.text:
+        (workplace / "meeting.json").write_text(json.dumps(segments))
+    exec(compile(block.text, block.where, "exec"), {"__name__": "example"})
+    for path in map(workplace.joinpath, ("meeting.json", "meeting.vtt", "exported", "speakers")):
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if re.match(r"https?://", target):
+            continue
+        name, _, anchor = target.partition("#")
+        path = (page.parent / name).resolve() if name else page
+        assert path.exists() and path.is_relative_to(ROOT), f"{page.name}: {target}"
+        assert not anchor or anchor in anchors(path), f"{page.name}: {target}"
+
+
+def anchors(page: Path) -> set[str]:
+    """What GitHub makes of a page's headings."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def rows_after(mark: str) -> list[list[str]]:
+    """The cells of the table that follows a comment in a page."""
+    for page in PAGES:
+        _, found, rest = page.read_text(encoding="utf-8").partition(f"<!-- {mark} -->\n")
+        if found:
+            lines = re.match(r"(?:\|.*\n)+", rest)
+            assert lines is not None, f"{page.name}: no table after {mark}"
+            return [[cell.strip() for cell in line.strip("|").split(" |")] for line in lines[0].splitlines()[2:]]
+    raise AssertionError(f"no page has the table '{mark}'")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_tables_name_everything(name: str) -> None:
+    assert {found for row in rows_after(f"names: {name}") for found in re.findall(r"`([\w]+)`", row[0])} == NAMES[name]
+
+
+@pytest.mark.parametrize("config", TABLES, ids=lambda config: config.__name__)
+def test_keys_are_in_step_with_the_code(config: type[Settings]) -> None:
+    """The first three columns are those below; what a key means is written by hand."""
+    wanted = [[f"`{name}`", *cells] for name, cells in described(config, TABLES[config]).items()]
+    if wanted:
+        assert [row[:3] for row in rows_after(f"keys: {config.__name__}")] == wanted
+    else:
+        assert f"`kind: {config.model_fields['kind'].default}`" in (ROOT / "docs/recipes.md").read_text()
+
+
 def described(config: type[Settings], base: type[Settings] | None) -> dict[str, tuple[str, str]]:
-    """Of each key that `base` has not, or has otherwise: its default, and what is allowed; no `kind` without a choice."""
+    """Of each key that `base` has not, or has otherwise: its default, and what is allowed; no `kind` without choice."""
     schema = config.model_json_schema()
     return {
         name: (_default(field), _allowed(schema["properties"][name], schema.get("$defs", {})))
@@ -103,7 +328,6 @@ def _code(value: Any) -> str:
     if isinstance(value, BaseModel):
         kind = getattr(value, "kind", None)
         return f"`{kind}`" if kind else "as below"
-    assert value is not PydanticUndefined
     text = json.dumps(value, default=str, ensure_ascii=False)
     return "`" + (text.strip('"') if isinstance(value, str) and value else text) + "`"
 

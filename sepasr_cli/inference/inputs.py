@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from sepasr_cli import audio
-from sepasr_cli.errors import SepasrError
+from sepasr_cli.errors import ArgumentError, SepasrError
 from sepasr_cli.progress import progress, say
 from sepasr_cli.rundir import RunDir
 from sepasr_cli.transcripts import Segment
@@ -114,7 +114,7 @@ def run_of(inputs: Sequence[Path | str]) -> RunDir:
         SepasrError: where there is none, or anything beside it.
     """
     if len(inputs) != 1:
-        raise SepasrError(f"--split takes one run directory, found {len(inputs)} inputs; leave it out for audio files")
+        raise ArgumentError(f"--split takes one run directory, found {len(inputs)} inputs; leave it out for audio")
     return RunDir.open(inputs[0])
 
 
@@ -130,6 +130,16 @@ def split_folder(kind: str, split: str, system: str | None) -> str:
 def first_channels(path: Path, microphones: int) -> list[int] | None:
     """A run's model takes the first microphones of its mixtures, as in training; None where there are no more."""
     return list(range(1, microphones + 1)) if audio.info(path).channels > microphones else None
+
+
+def check_folder(out: Path) -> None:
+    """See that results can go into `out`, before anything is computed.
+
+    Raises:
+        SepasrError: where it is a file.
+    """
+    if out.exists() and not out.is_dir():
+        raise SepasrError(f"--out {out}: is a file; give a folder, which is made where it is not there")
 
 
 def refuse_to_replace(targets: Sequence[Path]) -> None:

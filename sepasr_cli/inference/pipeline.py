@@ -17,7 +17,7 @@ from torch import Tensor
 
 from sepasr_cli import audio
 from sepasr_cli.audio import Audio
-from sepasr_cli.errors import SepasrError
+from sepasr_cli.errors import ArgumentError, SepasrError
 from sepasr_cli.inference.long_form import separate_long
 from sepasr_cli.joint import JointModel
 from sepasr_cli.recognition.beam_search import DecodingConfig
@@ -213,7 +213,7 @@ def parse_channels(text: str | Sequence[int] | None) -> list[int] | None:
         return None
     parts = text.split(",") if isinstance(text, str) else [str(part) for part in text]
     if not parts or not all(part.strip().isdecimal() and int(part) > 0 for part in parts):
-        raise SepasrError(f"--channels '{text}': expected numbers from 1, parted by commas, such as 1,3")
+        raise ArgumentError(f"--channels '{text}': expected numbers from 1, parted by commas, such as 1,3")
     return [int(part) for part in parts]
 
 

@@ -97,6 +97,8 @@ def noise_files(noise: NoiseConfig | None, split: Split) -> list[NoiseFile]:
         for name in names
         if any(fnmatch(name, pattern) for pattern in include) and not any(fnmatch(name, pattern) for pattern in exclude)
     ]
+    if not found:
+        raise SepasrError(f"{noise.path}: holds no audio; expected recordings of noise, check simulation.noise.path")
     if not kept:
         raise SepasrError(
             f"{noise.path}: {len(found)} recordings, none left for {split}; check simulation.noise.include and exclude"
@@ -127,7 +129,7 @@ def draw(
         raise SepasrError(
             f"{split}: {len(speakers)} speakers with {len(usable)} utterances ({left_out} outside "
             f"{config.min_duration:g}-{config.max_duration:g} s), {config.speakers} needed in every mixture; "
-            "add speakers or lower simulation.speakers"
+            "add speakers, lower simulation.speakers or change min_duration and max_duration"
         )
     deck = _Deck(usable, config.speakers, seed, split)
     mixtures = []

@@ -34,7 +34,7 @@ def joint_finetune(
     Raises:
         SepasrError: where something is missing, broken, or does not fit.
     """
-    directory, resolved = open_run(run, recipe, overrides)
+    directory, resolved = open_run(run, recipe, overrides, device)
     config = resolved.joint_finetune
     goal, settings = goal_and_settings(config)
     settings = {"joint_finetune": settings, "seed": resolved.seed}

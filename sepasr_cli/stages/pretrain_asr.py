@@ -39,7 +39,7 @@ def pretrain_asr(
     Raises:
         SepasrError: where something is missing, broken, or does not fit.
     """
-    directory, resolved = open_run(run, recipe, overrides)
+    directory, resolved = open_run(run, recipe, overrides, device)
     config = resolved.pretrain_asr
     goal, settings = goal_and_settings(config)
     settings = {
@@ -96,4 +96,6 @@ def _validation(run: RunDir, recipe: Recipe, vocabulary: Vocabulary, skip_bad: b
     for reference in config.speech:
         if reference != "corpus":
             spoken += reference_speech(run.require_manifest("dev"), reference)
+    if not spoken:
+        raise SepasrError("corpora.dev: no utterance has a transcript; validation needs some, add a corpus")
     return Speech(spoken, vocabulary, batch_size=config.batch_size, seed=recipe.seed)

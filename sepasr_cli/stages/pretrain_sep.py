@@ -39,7 +39,7 @@ def pretrain_sep(
     Raises:
         SepasrError: where something is missing, broken, or does not fit.
     """
-    directory, resolved = open_run(run, recipe, overrides)
+    directory, resolved = open_run(run, recipe, overrides, device)
     config = resolved.pretrain_sep
     goal, settings = goal_and_settings(config)
     settings = {

@@ -8,12 +8,13 @@ import numpy as np
 
 from sepasr_cli import audio
 from sepasr_cli.device import pick_device
-from sepasr_cli.errors import SepasrError
+from sepasr_cli.errors import ArgumentError
 from sepasr_cli.files import fingerprint, inside
 from sepasr_cli.inference.inputs import (
     SEPARATED,
     Input,
     Outcome,
+    check_folder,
     collect,
     first_channels,
     refuse_to_replace,
@@ -62,9 +63,10 @@ def separate(
     chosen = parse_channels(channels)
     if split is not None:
         if out is not None:
-            raise SepasrError("--out is for files and folders; a split's results go into the run directory")
+            raise ArgumentError("--out is for files and folders; a split's results go into the run directory")
         return _separate_split(run_of(inputs), model, split, system, device, chosen, restart)
     folder = Path("separated" if out is None else out)
+    check_folder(folder)
     files, failures = collect(inputs, folder)
     total = len(files) + len(failures)
     if not files:
@@ -81,7 +83,8 @@ def separate(
         written.extend(targets)
 
     failures |= work_on("separate", files, work)
-    say(f"{folder}: {len(written)} files written from {len(files)} recordings")
+    if written:
+        say(f"{folder}: {len(written)} files written from {len(files)} recordings")
     return Outcome(total, written, failures=failures)
 
 

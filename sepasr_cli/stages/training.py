@@ -27,12 +27,13 @@ from sepasr_cli.training.tasks import JointFinetuneConfig, PretrainSepConfig
 GOALS = ("max_steps", "early_stopping", "tensorboard", "log_every", "save_every", "data_workers")
 
 
-def open_run(path: Path, recipe: Path | None = None, overrides: Sequence[str] = ()) -> tuple[RunDir, Recipe]:
+def open_run(path: Path, recipe: Path | None, overrides: Sequence[str], device: str) -> tuple[RunDir, Recipe]:
     """The run directory and the recipe in force: the one given, or the run's own, with overrides.
 
     Raises:
-        SepasrError: where the run has no recipe and none is given, or the recipe is wrong.
+        SepasrError: where the run has no recipe and none is given, the recipe is wrong, or the device is not there.
     """
+    pick_device(device)
     run = RunDir(path) if recipe is not None else RunDir.open(path)
     return run, load_recipe(recipe or run.recipe_path, overrides)
 

@@ -7,12 +7,13 @@ from typing import Any, Literal, get_args
 
 from sepasr_cli import transcripts
 from sepasr_cli.device import pick_device
-from sepasr_cli.errors import SepasrError
+from sepasr_cli.errors import ArgumentError, SepasrError
 from sepasr_cli.files import fingerprint, inside
 from sepasr_cli.inference.inputs import (
     TRANSCRIPTS,
     Input,
     Outcome,
+    check_folder,
     collect,
     first_channels,
     refuse_to_replace,
@@ -76,10 +77,12 @@ def transcribe(
     search = {key: value for key, value in (("method", decoding), ("beam", beam)) if value is not None}
     if split is not None:
         if out is not None or format is not None:
-            raise SepasrError("--out and --format are for audio files; a split's results go into the run directory")
+            raise ArgumentError("--out and --format are for audio files; a split's results go into the run directory")
         return _transcribe_split(run_of(inputs), model, split, system, device, chosen, search, restart)
     target = Path(out) if out is not None else None
     together = _one_file(target, format)
+    if target is not None and not together:
+        check_folder(target)
     files, failures = collect(inputs, None if together else target)
     total = len(files) + len(failures)
     if not files:
@@ -112,15 +115,15 @@ def transcribe(
 def _one_file(out: Path | None, format: Format | None) -> bool:
     """Whether `out` is one file for all transcripts."""
     if format is not None and format not in get_args(Format):
-        raise SepasrError(f"--format '{format}' is unknown; expected one of {', '.join(get_args(Format))}")
+        raise ArgumentError(f"--format '{format}' is unknown; expected one of {', '.join(get_args(Format))}")
     if out is None:
         if format is not None:
-            raise SepasrError("--format was given without --out; pass --out with a file or a folder")
+            raise ArgumentError("--format was given without --out; pass --out with a file or a folder")
         return False
     if out.is_dir() or out.suffix.lower().removeprefix(".") not in get_args(Format):
         return False
     if format not in (None, transcripts.format_of(out)):
-        raise SepasrError(f"--out {out} ends in {out.suffix}, --format is {format}; leave one of them out")
+        raise ArgumentError(f"--out {out} ends in {out.suffix}, --format is {format}; leave one of them out")
     return True
 
 
@@ -192,9 +195,10 @@ def _read_under_way(path: Path) -> dict[str, list[Segment]]:
     for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
         try:
             record = json.loads(line)
-        except ValueError:
+            name, segments = record["id"], [validate(Segment, values, str(path)) for values in record["segments"]]
+        except (ValueError, KeyError, TypeError, SepasrError):
             break
         whole.append(line)
-        done[record["id"]] = [validate(Segment, values, str(path)) for values in record["segments"]]
+        done[name] = segments
     path.write_text("".join(whole), encoding="utf-8")
     return done

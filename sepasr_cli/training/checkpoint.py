@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -42,19 +43,24 @@ def load_state(
         Its counters, `step` among them; None where there is no state.
 
     Raises:
-        SepasrError: where the state does not fit the model.
+        SepasrError: where the state is damaged, or does not fit the model.
     """
     whole = [path for path in folder.glob("step-*") if (path / "state.json").is_file()]
     if not whole:
         return None
     source = max(whole, key=lambda path: int(path.name.removeprefix("step-")))
-    record = json.loads((source / "state.json").read_text(encoding="utf-8"))
-    saved = load_file(source / "model.safetensors")
+    try:
+        record = json.loads((source / "state.json").read_text(encoding="utf-8"))
+        saved, state = (load_file(source / f"{name}.safetensors") for name in ("model", "optimizer"))
+    except (SafetensorError, OSError, ValueError) as error:
+        raise SepasrError(
+            f"{source}: the saved state is damaged ({error}); copy it again, or pass --restart to train anew"
+        ) from None
     wanted = _without(model.state_dict(), frozen)
     if saved.keys() != wanted.keys() or any(saved[name].shape != wanted[name].shape for name in saved):
         raise SepasrError(f"{source}: does not fit the model of the recipe; pass --restart to train anew")
     model.load_state_dict(saved, strict=False)
-    _fill_optimizer(optimizer, load_file(source / "optimizer.safetensors"), record.pop("optimizer"))
+    _fill_optimizer(optimizer, state, record.pop("optimizer"))
     return record
 
 

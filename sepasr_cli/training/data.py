@@ -141,7 +141,8 @@ class SimulatedMixtures:
         if vocabulary is not None:
             self.mixtures = [mixture for mixture in self.mixtures if all(source.text for source in mixture.sources)]
         if not self.mixtures:
-            raise SepasrError(f"{manifest}: no mixtures to train on{' that have transcripts' if vocabulary else ''}")
+            what = "mixtures that have transcripts; add a corpus that has them" if vocabulary else "mixtures; make some"
+            raise SepasrError(f"{manifest}: holds no {what} and run `sepasr simulate` again")
         self.reference, self.microphones, self.seed = reference, microphones, seed
         self.segment_seconds, self.vocabulary = segment_seconds, vocabulary
         self.schedule = Schedule(
@@ -170,11 +171,11 @@ class SimulatedMixtures:
             rate = mixture.sample_rate
             first = int(rng.integers(round((mixture.duration - self.segment_seconds) * rate) + 1))
             start, end = first / rate, first / rate + self.segment_seconds
-        samples = self._read(mixture.audio, start, end)
+        samples = self._read(mixture, mixture.audio, start, end)
         if len(samples) < self.microphones:
             raise SepasrError(
-                f"{mixture.audio}: {len(samples)} channels found, the model takes {self.microphones}; "
-                "set separation.microphones"
+                f"{self.folder / mixture.audio}: {len(samples)} channel{'s' * (len(samples) != 1)} found, "
+                f"the model takes {self.microphones}; set separation.microphones"
             )
         references = []
         for source in mixture.sources:
@@ -183,14 +184,25 @@ class SimulatedMixtures:
                 raise SepasrError(
                     f"mixture {mixture.id}: has no '{self.reference}' reference; add it to simulation.references"
                 )
-            references.append(self._read(name, start, end)[0])
+            references.append(self._read(mixture, name, start, end)[0])
+            if len(references[-1]) != samples.shape[1]:
+                raise SepasrError(
+                    f"{self.folder / name}: {len(references[-1])} samples found, the mixture has {samples.shape[1]}; "
+                    "expected the same length, run `sepasr simulate --restart`"
+                )
         texts = tuple(source.text for source in mixture.sources)
         return _Example(
             mixture.id, samples[: self.microphones], np.stack(references), samples[mixture.reference_microphone], texts
         )
 
-    def _read(self, name: str, start: float, end: float | None) -> Samples:
-        return audio.read(self.folder / name, start, end)[0]
+    def _read(self, mixture: Mixture, name: str, start: float, end: float | None) -> Samples:
+        samples, rate = audio.read(self.folder / name, start, end)
+        if rate != mixture.sample_rate:
+            raise SepasrError(
+                f"{self.folder / name}: sample rate {rate} Hz, the manifest says {mixture.sample_rate} Hz; "
+                "run `sepasr simulate --restart`"
+            )
+        return samples
 
 
 class DynamicMixtures:
