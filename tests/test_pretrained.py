@@ -103,7 +103,7 @@ def test_no_model_at_all(tmp_path: Path) -> None:
             load(None)
         with pytest.raises(SepasrError, match="model 'nobody/nothing': no such folder, and no such model could be had"):
             load("nobody/nothing")
-        with pytest.raises(SepasrError, match=rf"{tmp_path}: holds no config\.json; expected a saved model"):
+        with pytest.raises(SepasrError, match=rf"{tmp_path}: holds no config\.json; expected a run directory or a"):
             load(str(tmp_path))
 
 

@@ -42,3 +42,9 @@ def test_lines_are_printed_as_they_are(capfd: pytest.CaptureFixture[str]) -> Non
     progress.say("a[bold]b[/bold] " + "x" * 200)
     progress.warn("[red]odd.wav is left out")
     assert capfd.readouterr().err == f"a[bold]b[/bold] {'x' * 200}\nwarning: [red]odd.wav is left out\n"
+
+
+def test_one_step_needs_no_line(capfd: pytest.CaptureFixture[str]) -> None:
+    with progress.progress("separate", 1) as advance:
+        advance(note="done")
+    assert capfd.readouterr().err == ""

@@ -163,7 +163,7 @@ def _write_config(text: str) -> Callable[[Path], None]:
 @pytest.mark.parametrize(
     ("damage", "line"),
     [
-        (_without_config, ": holds no config.json; expected a saved model"),
+        (_without_config, ": holds no config.json; expected a run directory or a saved model.s folder"),
         (_without_weights, ": holds no model.safetensors; expected a saved model, copy the weights there too"),
         (_cut_weights, r"/model.safetensors: cannot be read \(.*\); copy the model again"),
         (_no_weights_at_all, r"/model.safetensors: cannot be read \(.*\); copy the model again"),

@@ -22,7 +22,6 @@ from sepasr_cli.inference.long_form import separate_long
 from sepasr_cli.joint import JointModel
 from sepasr_cli.recognition.beam_search import DecodingConfig
 from sepasr_cli.separation import Separator
-from sepasr_cli.separation.tfgridnet import TFGridNet
 from sepasr_cli.transcripts import Segment
 
 #: Recordings shorter than this, in seconds, are refused.
@@ -123,7 +122,7 @@ class Pipeline:
     def _check_channels(self, path: Path, there: int, taken: int | None) -> None:
         config = self.separator.config
         found = there if taken is None else taken
-        exact = isinstance(self.separator, TFGridNet)
+        exact = not self.separator.any_microphones
         if found == config.microphones or (not exact and found > config.reference_microphone):
             return
         need = f"{config.microphones}" if exact else f"at least {config.reference_microphone + 1}"

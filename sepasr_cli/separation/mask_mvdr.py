@@ -36,8 +36,10 @@ class MaskMVDRConfig(Settings):
     reference_microphone: int = Field(default=0, ge=0)
     fft_size: int = Field(default=512, ge=4, multiple_of=2)
     hop: int = Field(default=128, gt=0)
-    #: What the estimator sees: magnitudes, or log(1 + magnitude), of audio of unit deviation.
-    input: Literal["magnitude", "log"] = "magnitude"
+    #: What the estimator sees of audio of unit deviation. For each microphone, with the masks averaged: magnitudes, or
+    #: log(1 + magnitude). All at once, from exactly the microphones trained with: "phase", the log magnitudes of the
+    #: reference and the cosine and sine of the others' phase differences to it (Wang, Le Roux, Hershey 2018).
+    input: Literal["magnitude", "log", "phase"] = "magnitude"
     layers: int = Field(default=3, gt=0)
     #: Units of each LSTM in each direction, and of the projection after it.
     lstm: int = Field(default=512, gt=0)
@@ -50,6 +52,8 @@ class MaskMVDRConfig(Settings):
         if self.reference_microphone >= self.microphones:
             found, microphones = self.reference_microphone, self.microphones
             raise ValueError(f"reference_microphone {found} must be below microphones {microphones}")
+        if self.input == "phase" and self.microphones < 2:
+            raise ValueError("input 'phase' needs at least 2 microphones; choose 'log' for a single one")
         if self.hop > self.fft_size // 2:
             raise ValueError(f"hop {self.hop} must be at most half of fft_size {self.fft_size}")
         return self
@@ -78,7 +82,7 @@ class ProjectedBLSTM(nn.Module):
 
 
 class MaskMVDR(SavedModel[MaskMVDRConfig]):
-    """Mixtures in, one beamformed waveform per speaker out, from any number of microphones.
+    """Mixtures in, one beamformed waveform per speaker out, from any number of microphones (but for phase inputs).
 
     With a single microphone there is nothing to steer: the speakers' masks are applied to the mixture instead.
     """
@@ -89,7 +93,8 @@ class MaskMVDR(SavedModel[MaskMVDRConfig]):
     def __init__(self, config: MaskMVDRConfig) -> None:
         super().__init__(config)
         self.stft = Stft(config.fft_size, config.hop)
-        self.estimator = ProjectedBLSTM(self.stft.frequencies, config.layers, config.lstm, config.projection)
+        parts = 2 * config.microphones - 1 if config.input == "phase" else 1
+        self.estimator = ProjectedBLSTM(parts * self.stft.frequencies, config.layers, config.lstm, config.projection)
         self.to_masks = nn.Linear(config.projection, (config.speakers + 1) * self.stft.frequencies)
 
     def forward(self, mixture: Tensor, lengths: Tensor | None = None) -> Tensor:
@@ -117,6 +122,11 @@ class MaskMVDR(SavedModel[MaskMVDRConfig]):
                 separated = beamform(spectrum, masks, reference, loading)
             return self.stft.synthesise(separated, size, lengths) * level
 
+    @property
+    def any_microphones(self) -> bool:
+        """Whether other numbers of microphones than the configured one are taken."""
+        return self.config.input != "phase"
+
     def masks(self, mixture: Tensor, lengths: Tensor | None = None) -> Tensor:
         """The masks of the speakers, then of the noise, of mixtures (B, M, N): (B, S + 1, T, F), within 0 and 1.
 
@@ -129,6 +139,11 @@ class MaskMVDR(SavedModel[MaskMVDRConfig]):
     def _analyse(self, mixture: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor]:
         """The spectrum (B, M, T, F) of the mixture at unit deviation, and that deviation (B, 1, 1)."""
         channels, reference = mixture.shape[1], self.config.reference_microphone
+        if not self.any_microphones and channels != self.config.microphones:
+            raise SepasrError(
+                f"found {channels} channel{'s' * (channels != 1)}, the model expects {self.config.microphones}; "
+                "choose them with --channels"
+            )
         if channels <= reference:
             raise SepasrError(
                 f"found {channels} channel{'s' * (channels != 1)}, the model's reference is channel {reference + 1} "
@@ -140,10 +155,8 @@ class MaskMVDR(SavedModel[MaskMVDRConfig]):
             return self.stft.analyse(mixture / level, lengths), level
 
     def _estimate(self, spectrum: Tensor, lengths: Tensor | None) -> Tensor:
-        batch, microphones, size, _ = spectrum.shape
-        x = spectrum.abs()
-        if self.config.input == "log":
-            x = x.log1p()
+        x = self._inputs(spectrum)
+        batch, microphones, size, _ = x.shape
         frames = None if lengths is None else self.stft.frames(lengths)
         repeated = None if frames is None else frames.repeat_interleave(microphones).cpu()
         x = self.estimator(x.flatten(0, 1).transpose(0, 1), repeated)  # (T, B * M, projection)
@@ -151,6 +164,21 @@ class MaskMVDR(SavedModel[MaskMVDRConfig]):
         masks = masks.unflatten(2, (self.config.speakers + 1, -1)).unflatten(1, (batch, microphones))
         masks = masks.mean(2).permute(1, 2, 0, 3)
         return masks if frames is None else masks * valid(frames, size)[:, None, :, None]
+
+
+    def _inputs(self, spectrum: Tensor) -> Tensor:
+        """What the estimator sees of (B, M, T, F), with one row for each time it is run: (B, M or 1, T, inputs)."""
+        if self.config.input == "magnitude":
+            return spectrum.abs()
+        if self.config.input == "log":
+            return spectrum.abs().log1p()
+        at = self.config.reference_microphone
+        reference = spectrum[:, at : at + 1]
+        others = torch.cat([spectrum[:, :at], spectrum[:, at + 1 :]], dim=1)
+        cross = others * reference.conj()
+        difference = cross / (cross.abs() + EPSILON)
+        parts = torch.cat([reference.abs().log1p(), difference.real, difference.imag], dim=1)
+        return parts.transpose(1, 2).flatten(2)[:, None]
 
 
 def beamform(spectrum: Tensor, masks: Tensor, reference: int = 0, loading: float = 1e-7) -> Tensor:

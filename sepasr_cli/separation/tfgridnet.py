@@ -237,6 +237,11 @@ class TFGridNet(SavedModel[TFGridNetConfig]):
         self.order = list(range(config.microphones))
         self.order[0], self.order[config.reference_microphone] = config.reference_microphone, 0
 
+    @property
+    def any_microphones(self) -> bool:
+        """Whether other numbers of microphones than the configured one are taken."""
+        return False
+
     def forward(self, mixture: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Separate mixtures.
 

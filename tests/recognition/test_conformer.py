@@ -97,7 +97,7 @@ def test_too_few_features_are_refused():
 
 def test_a_new_encoder_tells_frames_apart():
     """With Glorot's weights the first attention layers average over time at full strength, each block halves what
-    differs between frames, and training stood still for thousands of steps (0.6 % of the energy left after 8 blocks)."""
+    differs between frames, and training stood still for thousands of steps (0.6 % of energy left after 8 blocks)."""
     torch.manual_seed(0)
     encoder = Conformer(ConformerConfig(blocks=8, size=64, heads=4, feed_forward=128, subsampling=4), 40).eval()
     encoded, _ = encoder(torch.randn(4, 200, 40), torch.full((4,), 200))
