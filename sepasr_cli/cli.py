@@ -119,7 +119,10 @@ SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Leave broken utteranc
 Restart = Annotated[bool, typer.Option("--restart", help="Keep earlier work of other settings aside and begin anew.")]
 Model = Annotated[
     str | None,
-    typer.Option(help="Run directory, saved model folder or Hugging Face name.", show_default="the bundled model"),
+    typer.Option(
+        help="Run directory, saved model folder or Hugging Face name.",
+        show_default="INPUT, where it is a run directory",
+    ),
 ]
 SystemChoice = Annotated[
     System | None, typer.Option(help="Which of a run's systems.", show_default="joint where it was trained")

@@ -157,7 +157,8 @@ class RunDir:
         wanted = json.loads(json.dumps(goal or {}, default=str))
         if not is_main_process():
             record = _read_record(path)
-            yield Stage(path, record.get("status") == "finished" and record.get("goal") == wanted)
+            done = record.get("status") == "finished" and record.get("goal") == wanted
+            yield Stage(path, done and not restart)
             return
         aside: Path | None = None
         with _only_one(path):

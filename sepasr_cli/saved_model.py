@@ -25,7 +25,23 @@ WEIGHTS, CONFIG = "model.safetensors", "config.json"
 FACTS = ("sample_rate", "microphones", "speakers")
 
 
-class SavedModel(nn.Module, ModelHubMixin, Generic[ConfigType]):
+MODEL_CARD = """---
+{{ card_data }}
+---
+
+A model of sepasr, speech separation and recognition for people who talk at once: `sepasr transcribe INPUT --model
+FOLDER` or `sepasr separate INPUT --model FOLDER`. What it is and what it was trained from stands in `config.json`.
+"""
+
+
+class SavedModel(
+    nn.Module,
+    ModelHubMixin,
+    Generic[ConfigType],
+    library_name="sepasr",
+    tags=["speech-separation", "automatic-speech-recognition"],
+    model_card_template=MODEL_CARD,
+):
     """A module made from its configuration alone, which can be saved, loaded and shared.
 
     A subclass sets `kind`, a name that never changes, and `Config`, the class of its configuration.

@@ -165,7 +165,6 @@ class MaskMVDR(SavedModel[MaskMVDRConfig]):
         masks = masks.mean(2).permute(1, 2, 0, 3)
         return masks if frames is None else masks * valid(frames, size)[:, None, :, None]
 
-
     def _inputs(self, spectrum: Tensor) -> Tensor:
         """What the estimator sees of (B, M, T, F), with one row for each time it is run: (B, M or 1, T, inputs)."""
         if self.config.input == "magnitude":

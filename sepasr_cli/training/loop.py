@@ -158,6 +158,8 @@ class Trainer:
             dev: makers of the validation's batches.
             frozen: prefixes of weights that are not trained and not kept.
         """
+        if config.precision == "fp16" and device.type != "cuda":
+            raise SepasrError(f"precision 'fp16' needs a CUDA device, found {device.type}; set precision to bf16 or no")
         # One process may train several tasks, each in its own precision.
         AcceleratorState._reset_state()
         self.accelerator = Accelerator(mixed_precision=config.precision, cpu=device.type == "cpu")

@@ -3,7 +3,7 @@
 Letters: B batch, S speaker, N sample.
 """
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
@@ -21,13 +21,16 @@ from sepasr_cli.separation.stft import deviation
 from sepasr_cli.training.data import MixtureBatch, SpeechBatch
 from sepasr_cli.training.loop import LoopConfig, StepResult
 
+#: A factor on the speed of speech, in hundredths.
+Speed = Annotated[float, Field(ge=0.5, le=2)]
+
 
 class _MixtureTraining(LoopConfig):
     reference: Reference = Field("early", description="what the separator is to give")
     dynamic_mixing: bool = Field(
         False, description="mix new examples while training, in the rooms of the response bank"
     )
-    speeds: tuple[float, ...] = Field((1.0,), min_length=1, description="factors drawn for each utterance mixed")
+    speeds: tuple[Speed, ...] = Field((1.0,), min_length=1, description="factors drawn for each utterance mixed")
     dev_mixtures: int | None = Field(None, gt=0, description="validate on the first so many only")
 
 
@@ -37,7 +40,7 @@ class PretrainSepConfig(_MixtureTraining):
     loss: Literal["l1", "si_sdr", "mask"] = "l1"
     segment_seconds: float | None = Field(2.0, gt=0, description="None: whole mixtures")
     weight_decay: float = Field(1e-5, ge=0)
-    plateau_patience: int | None = 1
+    plateau_patience: int | None = Field(1, ge=0)
 
 
 class PretrainAsrConfig(LoopConfig):
@@ -46,7 +49,7 @@ class PretrainAsrConfig(LoopConfig):
     speech: tuple[Literal["corpus", "direct", "early", "image"], ...] = Field(
         ("corpus",), min_length=1, description="the corpus itself, and reference signals of the simulated mixtures"
     )
-    speeds: tuple[float, ...] = Field((0.9, 1.0, 1.1), min_length=1)
+    speeds: tuple[Speed, ...] = Field((0.9, 1.0, 1.1), min_length=1)
     batch_size: int = Field(32, gt=0)
     warmup_steps: int = Field(20000, ge=0)
     decay: Literal["constant", "inverse_sqrt", "cosine"] = "inverse_sqrt"
