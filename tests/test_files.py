@@ -1,11 +1,13 @@
 """Files appear whole or not at all; names stay inside their folder."""
 
+import contextlib
 import json
 import os
 import resource
 import stat
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -58,28 +60,32 @@ def test_a_process_killed_while_it_writes_leaves_the_old_file(tmp_path: Path) ->
     assert path.read_text() == "old"
 
 
-@pytest.fixture
-def little_room() -> None:
-    """No file can grow beyond 1000 bytes, as on a disk that is full."""
+@contextlib.contextmanager
+def little_room() -> Iterator[None]:
+    """No file can grow beyond 1000 bytes, as on a disk that is full: nor can the log of the tests, so be brief."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_a_full_disk_is_one_line_and_the_old_file_stays(tmp_path: Path, little_room: None) -> None:
+def test_a_full_disk_is_one_line_and_the_old_file_stays(tmp_path: Path) -> None:
     path = tmp_path / "file.txt"
     write_text(path, "old")
-    with pytest.raises(SepasrError, match=f"^{path}: the disk has no room for it; free some space and run"):
+    told = f"^{path}: the disk has no room for it; free some space and run"
+    with pytest.raises(SepasrError, match=told), little_room():
         write_text(path, "x" * 2000)
     assert path.read_text() == "old"
     assert names(tmp_path) == ["file.txt"]
 
 
-def test_a_full_disk_that_tells_of_itself_in_words_alone(tmp_path: Path, little_room: None) -> None:
+def test_a_full_disk_that_tells_of_itself_in_words_alone(tmp_path: Path) -> None:
     """safetensors raises an error of its own, with the number of the system's in its text."""
     with (
         pytest.raises(SepasrError, match="the disk has no room for it"),
+        little_room(),
         atomic(tmp_path / "model.safetensors") as temporary,
     ):
         save_file({"weights": torch.zeros(2000)}, temporary)
