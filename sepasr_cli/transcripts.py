@@ -110,10 +110,19 @@ def _field(text: str) -> str:
     return "_".join(text.split()) or "-"
 
 
-def _one_recording(segments: Sequence[Segment], kind: str) -> list[Segment]:
-    sessions = sorted({segment.session_id for segment in segments})
-    if len(sessions) > 1:
-        raise SepasrError(f"{kind} holds one recording, found {len(sessions)}; give --out a folder for one file each")
+def check_many(kind: Format, recordings: int) -> None:
+    """See that one file of a format holds so many recordings.
+
+    Raises:
+        SepasrError: where it does not.
+    """
+    if kind in ("srt", "vtt") and recordings > 1:
+        name = {"srt": "SRT", "vtt": "WebVTT"}[kind]
+        raise SepasrError(f"{name} holds one recording, found {recordings}; give --out a folder for one file each")
+
+
+def _one_recording(segments: Sequence[Segment], kind: Format) -> list[Segment]:
+    check_many(kind, len({segment.session_id for segment in segments}))
     return sorted(segments, key=lambda segment: segment.start_time)
 
 
@@ -163,7 +172,7 @@ def _write_srt(segments: Sequence[Segment]) -> str:
     return "".join(
         f"{number}\n{_clock(segment.start_time, ',')} --> {_clock(segment.end_time, ',')}\n"
         f"{segment.speaker}: {segment.words}\n\n"
-        for number, segment in enumerate(_one_recording(segments, "SRT"), 1)
+        for number, segment in enumerate(_one_recording(segments, "srt"), 1)
     )
 
 
@@ -171,7 +180,7 @@ def _write_vtt(segments: Sequence[Segment]) -> str:
     return "WEBVTT\n\n" + "".join(
         f"{_clock(segment.start_time, '.')} --> {_clock(segment.end_time, '.')}\n"
         f"<v {segment.speaker}>{segment.words}\n\n"
-        for segment in _one_recording(segments, "VTT")
+        for segment in _one_recording(segments, "vtt")
     )
 
 

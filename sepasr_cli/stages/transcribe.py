@@ -87,8 +87,12 @@ def transcribe(
     total = len(files) + len(failures)
     if not files:
         return Outcome(total, failures=failures)
-    if target is not None and together and not overwrite:
-        refuse_to_replace([target])
+    if target is not None and together:
+        if len(files) > 1:
+            # Told before anything is computed.
+            transcripts.check_many(transcripts.format_of(target), len(files))
+        if not overwrite:
+            refuse_to_replace([target])
     pipeline = _pipeline(model, system, device, search)
     segments: list[Segment] = []
     written: list[Path] = []
