@@ -1,6 +1,7 @@
 """What a command says while it works: a bar on a terminal, a plain line now and then in a log."""
 
 import contextlib
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -8,7 +9,8 @@ from collections.abc import Callable, Iterator
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-console = Console(stderr=True, highlight=False)
+#: Of several processes that train together, the first one speaks.
+console = Console(stderr=True, highlight=False, quiet=os.environ.get("RANK", "0") != "0")
 
 #: Seconds between two lines of a log.
 LOG_EVERY = 15.0
@@ -42,7 +44,7 @@ def progress(label: str, total: int, done: int = 0) -> Iterator[Callable[..., No
         return
     count, began, last = done, time.monotonic(), 0.0
 
-    if total == 1:
+    if total == 1 or console.quiet:
         # One step is over before a line about it is of use.
         yield lambda steps=1, note="": None
         return
