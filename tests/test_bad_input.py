@@ -171,7 +171,7 @@ SPOILS: dict[str, Callable[[], object]] = {
     "corpus: silence": sound("speech/ann/ann0.wav", TONE * 0),
     "corpus: a table without a column": table("id\taudio\nx\tspeech/ann/ann0.wav\n"),
     "corpus: a table with an id twice": table(
-        "id\taudio\tspeaker\nx\tspeech/ann/ann0.wav\tann\nx\tspeech/bob/bob0.wav\tbob\n"
+        "id\taudio\tspeaker\ttext\nx\tspeech/ann/ann0.wav\tann\thi\nx\tspeech/bob/bob0.wav\tbob\tho\n"
     ),
     "corpus: a table of files that are not there": table("id\taudio\tspeaker\ttext\nx\tnope.wav\tann\thi\n"),
     "corpus: a command in wav.scp": kaldi("a sph2pipe -f wav a.sph |\n"),
