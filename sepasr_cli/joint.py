@@ -39,11 +39,14 @@ class JointResult:
     """What one pass through both models gives.
 
     estimates (B, S, N); order (B, S): for each reference the index of the estimate that was matched with it;
+    encoded (B * S, T, D) and frames (B * S,): what the encoder made of each reference's estimate;
     recognition: losses of the matched pairs, each field (B * S,).
     """
 
     estimates: Tensor
     order: Tensor
+    encoded: Tensor
+    frames: Tensor
     recognition: RecognitionLoss
 
 
@@ -104,7 +107,7 @@ class JointModel(SavedModel[JointConfig]):
         rows = torch.arange(len(encoded), device=encoded.device)[:, None]
         matched, matched_frames = encoded[rows, order].flatten(0, 1), frames[rows, order].flatten()
         loss = self.recognizer.loss(matched, matched_frames, targets.flatten(0, 1), target_lengths.flatten())
-        return JointResult(estimates, order, loss)
+        return JointResult(estimates, order, matched, matched_frames, loss)
 
     def _order_by_ctc(self, encoded: Tensor, frames: Tensor, targets: Tensor, target_lengths: Tensor) -> Tensor:
         """For each example the order (S,) of estimates, one for each reference, of least summed CTC loss."""

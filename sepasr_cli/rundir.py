@@ -7,7 +7,7 @@ import platform
 import shutil
 import sys
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
@@ -62,6 +62,18 @@ class RunDir:
         if not run.recipe_path.is_file():
             raise SepasrError(f"{path}: holds no recipe.yaml; expected a run directory, give --recipe to make it one")
         return run
+
+    @classmethod
+    def begin(cls, path: Path | str, recipe: Path | None, overrides: Sequence[str]) -> "tuple[RunDir, Recipe]":
+        """The run directory, new where `recipe` is given, and the recipe in force: that one or its own, with overrides.
+
+        Raises:
+            SepasrError: where there is no run and no recipe is given, or the recipe is wrong.
+        """
+        from sepasr_cli.recipe import load_recipe
+
+        run = cls(path) if recipe is not None else cls.open(path)
+        return run, load_recipe(recipe or run.recipe_path, overrides)
 
     @staticmethod
     def is_one(path: Path) -> bool:

@@ -40,6 +40,39 @@ def tiny_joint(tiny_separator: TFGridNet) -> JointModel:
 
 
 @pytest.fixture(scope="session")
+def vocabulary() -> Vocabulary:
+    return Vocabulary.train(["ONE", "TWO", "GO"], "characters", 0)
+
+
+@pytest.fixture(scope="session")
+def separator_config() -> TFGridNetConfig:
+    return TFGridNetConfig(
+        sample_rate=8000,
+        microphones=2,
+        fft_size=64,
+        hop=32,
+        blocks=1,
+        embedding=4,
+        lstm=4,
+        stride=4,
+        heads=2,
+        qk_size=66,
+    )
+
+
+@pytest.fixture(scope="session")
+def recognizer_config(vocabulary: Vocabulary) -> RecognizerConfig:
+    return RecognizerConfig(
+        sample_rate=8000,
+        features=FilterbankConfig(mels=16, fft_size=128, hop=80),
+        specaugment=None,
+        encoder=ConformerConfig(blocks=1, size=16, heads=2, feed_forward=16, kernel=3, subsampling=2, dropout=0.1),
+        decoder=TransformerDecoderConfig(blocks=1, heads=2, feed_forward=16, dropout=0.1),
+        vocabulary=vocabulary,
+    )
+
+
+@pytest.fixture(scope="session")
 def separator_folder(tiny_separator: TFGridNet, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tiny separator as it is saved."""
     folder = tmp_path_factory.mktemp("separator")

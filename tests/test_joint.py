@@ -3,43 +3,15 @@ from itertools import permutations
 import pytest
 import torch
 
-from sepasr_cli.features import FilterbankConfig
 from sepasr_cli.joint import JointConfig, JointModel
 from sepasr_cli.recognition.beam_search import DecodingConfig
-from sepasr_cli.recognition.conformer import ConformerConfig
-from sepasr_cli.recognition.recognizer import RecognizerConfig
-from sepasr_cli.recognition.tokens import Vocabulary
-from sepasr_cli.recognition.transformer_decoder import TransformerDecoderConfig
-from sepasr_cli.separation.tfgridnet import TFGridNetConfig
-
-RATE = 8000
 
 
 @pytest.fixture(scope="module", params=[2, 3])
-def joint(request):
-    separator = TFGridNetConfig(
-        sample_rate=RATE,
-        microphones=2,
-        speakers=request.param,
-        fft_size=64,
-        hop=32,
-        blocks=1,
-        embedding=4,
-        lstm=4,
-        stride=4,
-        heads=2,
-        qk_size=66,
-    )
-    recognizer = RecognizerConfig(
-        sample_rate=RATE,
-        features=FilterbankConfig(mels=16, fft_size=128, hop=80),
-        specaugment=None,
-        encoder=ConformerConfig(blocks=1, size=16, heads=2, feed_forward=16, kernel=3, subsampling=2),
-        decoder=TransformerDecoderConfig(blocks=1, heads=2, feed_forward=16),
-        vocabulary=Vocabulary.train(["ABC"], "characters", 0),
-    )
+def joint(request, separator_config, recognizer_config):
+    separator = separator_config.model_copy(update={"speakers": request.param})
     torch.manual_seed(0)
-    return JointModel(JointConfig(separator=separator, recognizer=recognizer)).eval()
+    return JointModel(JointConfig(separator=separator, recognizer=recognizer_config)).eval()
 
 
 @pytest.fixture

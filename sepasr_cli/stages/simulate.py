@@ -66,17 +66,13 @@ def simulate(
         SepasrError: for anything wrong in the recipe, the corpora, the shard or the disk.
     """
     from sepasr_cli.corpora import read_corpora
-    from sepasr_cli.recipe import load_recipe
 
     part, parts = shard
     if not 1 <= part <= parts:
         raise SepasrError(f"shard {part}/{parts}: expected i/n with i from 1 to n")
     if workers < 1:
         raise SepasrError(f"{workers} workers; at least 1 is needed")
-    directory = RunDir(run)
-    if recipe is None:
-        directory = RunDir.open(run)
-    settings = load_recipe(recipe or directory.recipe_path, overrides)
+    directory, settings = RunDir.begin(run, recipe, overrides)
     config = settings.simulation
     utterances: dict[Split, list[Utterance]] = {}
     for split in SPLITS:

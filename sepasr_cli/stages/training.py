@@ -14,7 +14,7 @@ from sepasr_cli.files import fingerprint
 from sepasr_cli.manifest import Utterance
 from sepasr_cli.progress import say
 from sepasr_cli.randomness import generator
-from sepasr_cli.recipe import Recipe, load_recipe
+from sepasr_cli.recipe import Recipe
 from sepasr_cli.recognition.tokens import Vocabulary
 from sepasr_cli.rundir import RunDir
 from sepasr_cli.saved_model import SavedModel
@@ -34,8 +34,7 @@ def open_run(path: Path, recipe: Path | None, overrides: Sequence[str], device: 
         SepasrError: where the run has no recipe and none is given, the recipe is wrong, or the device is not there.
     """
     pick_device(device)
-    run = RunDir(path) if recipe is not None else RunDir.open(path)
-    return run, load_recipe(recipe or run.recipe_path, overrides)
+    return RunDir.begin(path, recipe, overrides)
 
 
 def goal_and_settings(config: LoopConfig) -> tuple[dict[str, Any], dict[str, Any]]:

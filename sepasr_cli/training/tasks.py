@@ -190,14 +190,7 @@ class JointTask(nn.Module):
         microphone = self.model.separator.config.reference_microphone
         metrics |= separation_quality(estimates, separated.order, batch, microphone)
         if not self.training:
-            metrics["greedy_accuracy"] = self._accuracy(estimates, result.order, batch)
+            targets = batch.targets.flatten(0, 1)
+            accuracy = _greedy_accuracy(self.model.recognizer, result.encoded, result.frames, targets)
+            metrics["greedy_accuracy"] = accuracy.view(-1, speakers).mean(1)
         return StepResult(loss, metrics)
-
-    @torch.no_grad()
-    def _accuracy(self, estimates: Tensor, order: Tensor, batch: MixtureBatch) -> Tensor:
-        assert batch.targets is not None
-        rows, speakers = torch.arange(len(order), device=order.device)[:, None], order.shape[1]
-        matched = estimates[rows, order].flatten(0, 1)
-        encoded, frames = self.model.recognizer.encode(matched, batch.lengths.repeat_interleave(speakers))
-        accuracy = _greedy_accuracy(self.model.recognizer, encoded, frames, batch.targets.flatten(0, 1))
-        return accuracy.view(-1, speakers).mean(1)

@@ -6,49 +6,11 @@ import numpy as np
 import pytest
 
 from sepasr_cli import audio
-from sepasr_cli.features import FilterbankConfig
 from sepasr_cli.manifest import Mixture, Source, Utterance, write_manifest
-from sepasr_cli.recognition.conformer import ConformerConfig
 from sepasr_cli.recognition.recognizer import Recognizer, RecognizerConfig
-from sepasr_cli.recognition.tokens import Vocabulary
-from sepasr_cli.recognition.transformer_decoder import TransformerDecoderConfig
-from sepasr_cli.separation.tfgridnet import TFGridNetConfig
 
 RATE = 8000
 TEXTS = ("ONE", "TWO", "GO")
-
-
-@pytest.fixture(scope="session")
-def vocabulary() -> Vocabulary:
-    return Vocabulary.train(TEXTS, "characters", 0)
-
-
-@pytest.fixture(scope="session")
-def separator_config() -> TFGridNetConfig:
-    return TFGridNetConfig(
-        sample_rate=RATE,
-        microphones=2,
-        fft_size=64,
-        hop=32,
-        blocks=1,
-        embedding=4,
-        lstm=4,
-        stride=4,
-        heads=2,
-        qk_size=66,
-    )
-
-
-@pytest.fixture(scope="session")
-def recognizer_config(vocabulary: Vocabulary) -> RecognizerConfig:
-    return RecognizerConfig(
-        sample_rate=RATE,
-        features=FilterbankConfig(mels=16, fft_size=128, hop=80),
-        specaugment=None,
-        encoder=ConformerConfig(blocks=1, size=16, heads=2, feed_forward=16, kernel=3, subsampling=2, dropout=0.1),
-        decoder=TransformerDecoderConfig(blocks=1, heads=2, feed_forward=16, dropout=0.1),
-        vocabulary=vocabulary,
-    )
 
 
 @pytest.fixture
