@@ -16,13 +16,17 @@ from sepasr_cli.errors import ArgumentError, SepasrError
 from sepasr_cli.version import __version__
 
 
+#: Options of all commands.
+ANYWHERE = ("--debug", "--offline")
+
+
 class _Commands(TyperGroup):
     """Says in one line what went wrong. Exit status 1, or 130 after Ctrl-C; wrong arguments are 2, as Typer has it."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        # Wanted once a command has failed, so it may stand at the end of the line too.
-        wanted = ["--debug"] if "--debug" in args else []
-        return super().parse_args(ctx, wanted + [one for one in args if one != "--debug"])
+        # What is meant for every command may stand at the end of the line too.
+        wanted = [one for one in ANYWHERE if one in args]
+        return super().parse_args(ctx, wanted + [one for one in args if one not in ANYWHERE])
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -141,11 +145,17 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def _options(
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    offline: Annotated[
+        bool, typer.Option("--offline", help="Take models from folders and the cache; ask no network.")
+    ] = False,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
     ] = False,
 ) -> None:
-    pass
+    if offline:
+        from sepasr_cli.hub import go_offline
+
+        go_offline()
 
 
 @app.command(epilog="Example: `sepasr simulate runs/an4 --recipe recipes/an4/tfgridnet.yaml --workers 2`")

@@ -15,6 +15,7 @@ from typing_extensions import Self
 import sepasr_cli
 from sepasr_cli.errors import SepasrError
 from sepasr_cli.files import atomic, write_json
+from sepasr_cli.hub import unavailable
 from sepasr_cli.settings import Settings, validate
 
 ConfigType = TypeVar("ConfigType", bound=Settings)
@@ -132,11 +133,9 @@ def local_folder(name: str, **download: Any) -> Path:
         return Path(name)
     try:
         return Path(snapshot_download(name, allow_patterns=["*.json", "*.safetensors", "*.txt", "*.md"], **download))
-    except (HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError, ValueError, OSError):
-        raise SepasrError(
-            f"model '{name}': no such folder, and no such model could be had from Hugging Face; "
-            f"give a run directory, or a folder that holds {CONFIG} and {WEIGHTS}"
-        ) from None
+    except (HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError, ValueError, OSError) as error:
+        remedy = "give its path, or that of a run directory"
+        raise SepasrError(f"model {unavailable(name, (CONFIG, WEIGHTS), remedy, error)}") from None
 
 
 def read_config(folder: Path) -> dict[str, Any]:

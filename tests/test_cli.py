@@ -9,6 +9,7 @@ import time
 from importlib import import_module
 from pathlib import Path
 
+import huggingface_hub.constants
 import pytest
 import typer
 from typer.testing import CliRunner
@@ -126,6 +127,14 @@ def test_debug_shows_the_traceback_before_the_line(invoke, order: list[str]) -> 
     assert result.exit_code == 1
     assert result.stderr.startswith("Traceback (most recent call last):")
     assert result.stderr.splitlines()[-1].startswith("sepasr: nope: no such run directory")
+
+
+@pytest.mark.parametrize("order", [["--offline", "simulate", "nope"], ["simulate", "nope", "--offline"]])
+def test_offline_asks_no_network(invoke, order: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    invoke(*order)
+    assert huggingface_hub.constants.HF_HUB_OFFLINE and os.environ["HF_HUB_OFFLINE"] == "1"
 
 
 def raising(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:

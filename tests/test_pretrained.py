@@ -101,7 +101,7 @@ def test_no_model_at_all(tmp_path: Path) -> None:
     for load in (load_separator, load_system):
         with pytest.raises(SepasrError, match="no model given, and none is bundled with this version; pass --model"):
             load(None)
-        with pytest.raises(SepasrError, match="model 'nobody/nothing': no such folder, and no such model could be had"):
+        with pytest.raises(SepasrError, match="model 'nobody/nothing': no such folder, and it is not in the cache"):
             load("nobody/nothing")
         with pytest.raises(SepasrError, match=rf"{tmp_path}: holds no config\.json; expected a run directory or a"):
             load(str(tmp_path))

@@ -1,7 +1,7 @@
 """Features of a self-supervised speech model. Letters: B batch, N sample, T frame, D feature, L layer.
 
-The layers of WavLM, HuBERT or wav2vec 2.0 are mixed by learned weights, as in SUPERB (arXiv 2105.01051), and
-brought to a smaller size by a linear layer (arXiv 2307.12231, section 2.3).
+The layers of WavLM, HuBERT, wav2vec 2.0 (XLS-R, MMS), data2vec or their kin are mixed by learned weights, as in SUPERB
+(arXiv 2105.01051), and brought to a smaller size by a linear layer (arXiv 2307.12231, section 2.3).
 """
 
 import json
@@ -16,10 +16,21 @@ from torch import Tensor, nn
 from typing_extensions import Self
 
 from sepasr_cli.errors import SepasrError
+from sepasr_cli.hub import unavailable
 from sepasr_cli.settings import Settings
 
 #: Added to the variance when the input is normalised, as transformers' feature extractor does.
 EPSILON = 1e-7
+
+#: Their names in transformers' config.json; XLS-R, MMS and the like are wav2vec2.
+FAMILIES = ("wavlm", "hubert", "wav2vec2", "wav2vec2-conformer", "data2vec-audio", "unispeech", "unispeech-sat")
+
+#: Those whose encoders have convolutions that no mask keeps from the padding.
+SEES_PADDING = ("wav2vec2-conformer", "data2vec-audio")
+
+#: What a folder of such a model holds, and what to do with its path.
+FILES = ("config.json", "model.safetensors", "preprocessor_config.json")
+REMEDY = "give its path as recognition.features.name"
 
 
 class SSLConfig(Settings):
@@ -29,8 +40,10 @@ class SSLConfig(Settings):
     name: str = Field("microsoft/wavlm-large", min_length=1, description="hub name, or local folder")
     revision: str | None = Field(None, description="hub branch, tag or commit; None: the default one")
     freeze: bool = True
-    layers: Literal["all", "last"] | int = Field(
-        "all", description="all: weighted sum of all hidden layers; 0: the input of the first"
+    layers: Literal["all", "last", "convolutional"] | int | tuple[int, ...] = Field(
+        "all",
+        description="all: learned mix of all hidden layers; [-2, -1]: of these; last, or a number: that layer, 0 the "
+        "input of the first, -1 the last; convolutional: what the convolutions give",
     )
     reduction: int | None = Field(80, gt=0, description="size of the linear layer's output; None: no linear layer")
     normalise: bool | None = Field(
@@ -55,20 +68,19 @@ class SSLFeatures(nn.Module):
         self.model, extractor = _load(config)
         #: The rate that the model was trained at, in Hz.
         self.model_rate = int(extractor.get("sampling_rate", 16000))
-        # Models with group normalisation over time take neither padding nor a mask.
-        self.takes_mask = self.model.config.feat_extract_norm == "layer"
+        by_layer = getattr(self.model.config, "feat_extract_norm", "layer") == "layer"
+        # Group normalisation over time sees any padding too.
+        self.takes_mask = by_layer and self.model.config.model_type not in SEES_PADDING
         self.normalise = config.normalise
         if self.normalise is None:
-            self.normalise = bool(extractor.get("do_normalize", self.takes_mask))
+            self.normalise = bool(extractor.get("do_normalize", by_layer))
         self.shortest = _receptive_field(self.model.config.conv_kernel, self.model.config.conv_stride)
 
-        count = self.model.config.num_hidden_layers + 1
-        if isinstance(config.layers, int) and not 0 <= config.layers < count:
-            raise SepasrError(
-                f"features: layer {config.layers} of '{config.name}' asked for, it has layers 0 to {count - 1}"
-            )
-        self.layer_weights = nn.Parameter(torch.zeros(count)) if config.layers == "all" else None
-        hidden = self.model.config.hidden_size
+        #: Numbers of the hidden layers that are used; none where the convolutions' output is.
+        self.layers = _chosen(config, self.model.config.num_hidden_layers + 1)
+        mixes = config.layers == "all" or isinstance(config.layers, tuple)
+        self.layer_weights = nn.Parameter(torch.zeros(len(self.layers))) if mixes else None
+        hidden = self.model.config.hidden_size if self.layers else self.model.config.conv_dim[-1]
         self.size = config.reduction or hidden
         self.reduction = nn.Linear(hidden, config.reduction) if config.reduction else None
         if config.freeze:
@@ -113,16 +125,18 @@ class SSLFeatures(nn.Module):
         return audio, lengths.clamp(min=self.shortest)
 
     def _mixed(self, audio: Tensor, mask: Tensor | None) -> Tensor:
-        """The chosen layer, or the weighted sum of all, (B, T, D)."""
+        """The chosen layer, or the weighted sum of several, (B, T, D)."""
+        if not self.layers:
+            return self.model.feature_extractor(audio).transpose(1, 2)
         output = self.model(audio, attention_mask=mask, output_hidden_states=True)
         # Where a last normalisation follows the layers, hidden_states may end before it; the last layer is after it.
-        layers = [*output.hidden_states[:-1], output.last_hidden_state]
+        hidden = [*output.hidden_states[:-1], output.last_hidden_state]
         if self.layer_weights is None:
-            return layers[-1 if self.config.layers == "last" else int(self.config.layers)]
+            return hidden[self.layers[0]]
         weights = self.layer_weights.softmax(-1)
-        total = weights[0] * layers[0]
-        for weight, layer in zip(weights[1:], layers[1:], strict=True):
-            total = total + weight * layer
+        total = weights[0] * hidden[self.layers[0]]
+        for weight, layer in zip(weights[1:], self.layers[1:], strict=True):
+            total = total + weight * hidden[layer]
         return total
 
     def _one_length_at_a_time(self, audio: Tensor, lengths: Tensor, frame_lengths: Tensor) -> Tensor:
@@ -155,6 +169,21 @@ def _receptive_field(kernels: list[int], strides: list[int]) -> int:
     return samples
 
 
+def _chosen(config: SSLConfig, count: int) -> tuple[int, ...]:
+    """The numbers of the hidden layers of a model that has `count` of them, counted from 0."""
+    if config.layers in ("all", "convolutional"):
+        return tuple(range(count)) if config.layers == "all" else ()
+    asked = config.layers if isinstance(config.layers, tuple) else (-1 if config.layers == "last" else config.layers,)
+    numbers = [int(layer) for layer in asked]
+    if not numbers or any(not -count <= number < count for number in numbers):
+        wrong = next((number for number in numbers if not -count <= number < count), "none")
+        raise SepasrError(
+            f"features: layer {wrong} of '{config.name}' asked for, it has layers 0 to {count - 1}; change "
+            "recognition.features.layers"
+        )
+    return tuple(number % count for number in numbers)
+
+
 def _load(config: SSLConfig) -> tuple[Any, dict[str, Any]]:
     """The model, and what its preprocessor_config.json says (nothing where there is none)."""
     from transformers import AutoConfig, AutoModel
@@ -164,12 +193,13 @@ def _load(config: SSLConfig) -> tuple[Any, dict[str, Any]]:
     # WavLM gives PyTorch masks of two types; the result is right.
     warnings.filterwarnings("ignore", message="Support for mismatched key_padding_mask")
     where = {"revision": config.revision} if config.revision else {}
-    is_local = Path(config.name).is_dir()
-    remedy = "name a WavLM, HuBERT or wav2vec 2.0 model, or a local folder with config.json and model.safetensors"
     try:
         settings = AutoConfig.from_pretrained(config.name, trust_remote_code=False, **where)
-        if not hasattr(settings, "feat_extract_norm"):
-            raise SepasrError(f"features: '{config.name}' is a model of type '{settings.model_type}'; {remedy}")
+        if settings.model_type not in FAMILIES:
+            raise SepasrError(
+                f"features: '{config.name}' is a model of type '{settings.model_type}'; expected one of "
+                f"{', '.join(FAMILIES)}"
+            )
         # No layer is dropped and nothing is masked: the mixing weights stand for all layers, at all times.
         settings.layerdrop, settings.apply_spec_augment, settings.add_adapter = 0.0, False, False
         model, report = AutoModel.from_pretrained(
@@ -188,13 +218,9 @@ def _load(config: SSLConfig) -> tuple[Any, dict[str, Any]]:
             **where,
         )
     except (OSError, ValueError, RuntimeError) as error:
-        reason = (
-            "the folder does not hold such a model" if is_local else "no such folder, and the hub gave no such model"
-        )
-        first = str(error).strip().splitlines()[0][:160] if str(error).strip() else type(error).__name__
-        raise SepasrError(f"features: '{config.name}': {reason} ({first}); {remedy}") from error
+        raise SepasrError(f"features: {unavailable(config.name, FILES, REMEDY, error)}") from error
     # The embedding of masked frames serves pre-training alone, and some checkpoints lack it.
     missing = sorted(set(report["missing_keys"]) - {"masked_spec_embed"})
     if missing:
-        raise SepasrError(f"features: '{config.name}': lacks {len(missing)} weights ({missing[0]} first); {remedy}")
+        raise SepasrError(f"features: '{config.name}': lacks {len(missing)} weights ({missing[0]} first); get it again")
     return model.float(), json.loads(Path(found).read_text(encoding="utf-8")) if found else {}

@@ -13,9 +13,15 @@ from sepasr_cli.features.ssl import SSLFeatures
 from transformers import (  # isort: skip
     BertConfig,
     BertModel,
+    Data2VecAudioConfig,
+    Data2VecAudioModel,
     HubertConfig,
     HubertModel,
+    UniSpeechSatConfig,
+    UniSpeechSatModel,
     Wav2Vec2Config,
+    Wav2Vec2ConformerConfig,
+    Wav2Vec2ConformerModel,
     Wav2Vec2FeatureExtractor,
     Wav2Vec2Model,
     WavLMConfig,
@@ -28,6 +34,12 @@ FAMILIES = {
     "wav2vec2": (Wav2Vec2Config, Wav2Vec2Model),
 }
 CASES = [(family, norm) for family in FAMILIES for norm in ("layer", "group")]
+FAMILIES |= {
+    "data2vec": (Data2VecAudioConfig, Data2VecAudioModel),
+    "unispeech-sat": (UniSpeechSatConfig, UniSpeechSatModel),
+    "wav2vec2-conformer": (Wav2Vec2ConformerConfig, Wav2Vec2ConformerModel),
+}
+CASES += [("data2vec", "layer"), ("unispeech-sat", "layer"), ("wav2vec2-conformer", "layer")]
 
 
 @pytest.fixture(scope="session")
@@ -128,13 +140,38 @@ def test_one_layer(models):
     folder = models["hubert", "layer"]
     audio, lengths = torch.randn(1, 1500), torch.tensor([1500])
     last = make(folder, layers="last", reduction=None)
-    by_number = make(folder, layers=3, reduction=None)
     first = make(folder, layers=0, reduction=None)
     assert last.layer_weights is None
-    torch.testing.assert_close(last(audio, lengths)[0], by_number(audio, lengths)[0])
+    for number in (3, -1):
+        torch.testing.assert_close(
+            last(audio, lengths)[0], make(folder, layers=number, reduction=None)(audio, lengths)[0]
+        )
     assert not torch.allclose(first(audio, lengths)[0], last(audio, lengths)[0])
-    with pytest.raises(SepasrError, match=r"layer 4 of .* asked for, it has layers 0 to 3"):
-        make(folder, layers=4)
+
+
+@pytest.mark.parametrize(("layers", "wrong"), [(4, "4"), (-5, "-5"), ((0, 7), "7"), ((), "none")])
+def test_a_layer_that_is_not_there(models, layers, wrong):
+    with pytest.raises(SepasrError, match=rf"layer {wrong} of .* asked for, it has layers 0 to 3"):
+        make(models["hubert", "layer"], layers=layers)
+
+
+def test_a_mix_of_the_top_layers(models):
+    features = make(models["wavlm", "layer"], layers=(-2, -1), reduction=None)
+    audio, lengths = torch.randn(1, 1500), torch.tensor([1500])
+    parts = [make(models["wavlm", "layer"], layers=n, reduction=None)(audio, lengths)[0] for n in (2, 3)]
+    torch.testing.assert_close(features(audio, lengths)[0], sum(parts) / 2)
+    features(audio, lengths)[0].square().sum().backward()
+    assert features.layer_weights.grad.shape == (2,) and (features.layer_weights.grad != 0).all()
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_convolutional_features(models, case):
+    features = make(models[case], layers="convolutional", reduction=None, normalise=False)
+    audio = torch.randn(2, 1500)
+    found, lengths = features(audio, torch.tensor([1500, 900]))
+    assert features.size == 8 and features.layer_weights is None and found.shape[2] == 8
+    alone = features.model.feature_extractor(audio[1:, :900]).transpose(1, 2)
+    torch.testing.assert_close(found[1, : lengths[1]], alone[0], atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("do_normalize", [True, False])
@@ -181,14 +218,15 @@ def test_silence_and_audio_too_short_for_a_frame(models, case):
 def test_a_model_that_cannot_be_had(monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(
-        SepasrError, match=r"'nobody/none': no such folder.*or a local folder with config.json"
+        SepasrError,
+        match=r"'nobody/none': no such folder, and it is not in the cache.*download config.json, model.safetensors",
     ) as raised:
         SSLFeatures(SSLConfig(name="nobody/none"), 16000)
     assert "\n" not in str(raised.value)
 
 
 def test_a_folder_without_a_model(tmp_path):
-    with pytest.raises(SepasrError, match="the folder does not hold such a model"):
+    with pytest.raises(SepasrError, match=r"holds no such model \(it lacks config.json"):
         make(tmp_path)
 
 
