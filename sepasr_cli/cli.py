@@ -15,7 +15,6 @@ from typer.core import TyperGroup
 from sepasr_cli.errors import ArgumentError, SepasrError
 from sepasr_cli.version import __version__
 
-
 #: Options of all commands.
 ANYWHERE = ("--debug", "--offline")
 
