@@ -86,18 +86,6 @@ class System(str, Enum):
     cascade = "cascade"
 
 
-class Format(str, Enum):
-    """Forms of a transcript."""
-
-    json = "json"
-    stm = "stm"
-    txt = "txt"
-    ctm = "ctm"
-    rttm = "rttm"
-    srt = "srt"
-    vtt = "vtt"
-
-
 class Decoding(str, Enum):
     """Ways to search for words."""
 
@@ -132,6 +120,14 @@ SystemChoice = Annotated[
 ]
 Split = Annotated[str | None, typer.Option(help="Take this split of the run directory INPUT: train, dev or test.")]
 Channels = Annotated[str | None, typer.Option(help="Microphones to use, numbered from 1, as 1,3.", metavar="LIST")]
+Formats = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Of the files in the folder, one or several: json, stm, ctm, rttm, srt, vtt, textgrid, tsv, txt.",
+        show_default="json",
+        metavar="LIST",
+    ),
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace outputs that are there already.")]
 
 
@@ -294,7 +290,7 @@ def transcribe(
         Path | None,
         typer.Option(help="File for all transcripts, or folder for one each.", show_default="print them"),
     ] = None,
-    format: Annotated[Format | None, typer.Option(help="Of the files in the folder.", show_default="json")] = None,
+    format: Formats = None,
     split: Split = None,
     system: SystemChoice = None,
     device: Device = DeviceName.auto,
@@ -313,7 +309,7 @@ def transcribe(
         inputs,
         model=model,
         out=out,
-        format=format.value if format else None,
+        format=format,
         split=split,
         system=system.value if system else None,
         device=device.value,
@@ -323,6 +319,21 @@ def transcribe(
         overwrite=overwrite,
         restart=restart,
     ).check()
+
+
+@app.command(
+    epilog="Examples: `sepasr convert a.json --out a.srt`, `sepasr convert texts/ --out more --format stm,vtt`"
+)
+def convert(
+    inputs: Annotated[list[Path], typer.Argument(metavar="INPUT...", help="Transcripts, or folders of them.")],
+    out: Annotated[Path, typer.Option(help="File for all transcripts, or folder for one each.")],
+    format: Formats = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Transcripts from one format into others."""
+    from sepasr_cli.stages.convert import convert as stage
+
+    stage(inputs, out=out, format=format, overwrite=overwrite).check()
 
 
 @app.command(epilog="Example: `sepasr score runs/an4 --split test --examples 3`")

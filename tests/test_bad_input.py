@@ -216,6 +216,26 @@ SPOILS: dict[str, Callable[[], object]] = {
     "audio: truncated": cut("calls/one.wav"),
     "audio: one bad file among three": write("calls/bad.wav", "no audio"),
     "audio: results that are there already": all_of(lambda: Path("out").mkdir(), write("out/one_spk1.wav", "mine")),
+    "transcript: not JSON": write("t.json", "["),
+    "transcript: JSON of something else": write("t.json", '{"words": "A"}'),
+    "transcript: a segment without times": write("t.json", '[{"session_id": "a", "speaker": "b", "words": ""}]'),
+    "transcript: times turned round": write("t.stm", "a 1 b 2 1 C\n"),
+    "transcript: word times of other words": write(
+        "t.json",
+        '[{"session_id": "a", "speaker": "b", "start_time": 0, "end_time": 1, "words": "C D", "word_times": [[0, 1]]}]',
+    ),
+    "transcript: no UTF-8": lambda: Path("t.stm").write_bytes(b"a 1 b 0 1 caf\xe9"),
+    "transcript: a TextGrid cut off": write(
+        "t.TextGrid", '"ooTextFile"\n"TextGrid"\n0\n4\n<exists>\n2\n"IntervalTier"\n'
+    ),
+    "transcript: subtitles without times": write("t.srt", "1\nhello\n"),
+    "transcript: text without times": write("t.txt", "a  spk1: HELLO\n"),
+    "transcript: words asked of RTTM": write("t.rttm", "SPEAKER a 1 0 1 <NA> <NA> b <NA> <NA>\n"),
+    "transcript: subtitles for two recordings": write("t.stm", "a 1 x 0 1 B\nb 1 x 0 1 B\n"),
+    "transcript: a name that leads out": write("t.stm", "../../x 1 x 0 1 B\nb 1 x 0 1 B\n"),
+    "transcript: one bad file among two": all_of(
+        lambda: Path("texts").mkdir(), write("texts/bad.json", "["), write("texts/good.json", "[]")
+    ),
 }
 
 

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 import sepasr_cli
 from sepasr_cli import cli
 
-COMMANDS = ("simulate", "pretrain-sep", "pretrain-asr", "joint-finetune", "separate", "transcribe", "score")
+COMMANDS = ("simulate", "pretrain-sep", "pretrain-asr", "joint-finetune", "separate", "transcribe", "convert", "score")
 FUNCTIONS = [name.replace("-", "_") for name in COMMANDS]
 
 
@@ -90,7 +90,7 @@ def test_the_package_has_nothing_else() -> None:
         ["pretrain-sep", "run", "--device", "gpu"],
         ["pretrain-sep", "run", "--max-minutes", "-1"],
         ["transcribe"],
-        ["transcribe", "a.wav", "--format", "doc"],
+        ["convert", "a.json"],
         ["transcribe", "a.wav", "--beam", "0"],
         ["transcribe", "a.wav", "--decoding", "best"],
         ["separate", "a.wav", "--system", "both"],
@@ -109,6 +109,8 @@ def test_an_argument_that_is_read_later_is_status_2_too(invoke, tmp_path: Path) 
     recipe.write_text("")
     result = invoke("simulate", str(tmp_path / "run"), "--recipe", str(recipe), "--set", "seed")
     assert (result.exit_code, result.stdout) == (2, "")
+    result = invoke("transcribe", "a.wav", "--out", "texts", "--format", "srt,doc")
+    assert (result.exit_code, result.stdout) == (2, "") and "--format 'doc' is unknown" in result.stderr
     assert result.stderr == "sepasr: --set 'seed': expected KEY=VALUE, such as separation.blocks=4\n"
 
 

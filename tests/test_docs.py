@@ -297,6 +297,12 @@ def test_tables_name_everything(name: str) -> None:
     assert {found for row in rows_after(f"names: {name}") for found in re.findall(r"`([\w]+)`", row[0])} == NAMES[name]
 
 
+def test_the_table_of_formats_is_in_step_with_the_code() -> None:
+    rows = {re.findall(r"`(\w+)`", row[0])[0]: row[1:] for row in rows_after("names: Format")}
+    for kind, form in transcripts.FORMATS.items():
+        assert rows[kind] == ["yes" if kept in form.keeps else "no" for kept in get_args(transcripts.Kept)], kind
+
+
 @pytest.mark.parametrize("config", TABLES, ids=lambda config: config.__name__)
 def test_keys_are_in_step_with_the_code(config: type[Settings]) -> None:
     """The first three columns are those below; what a key means is written by hand."""

@@ -4,8 +4,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import torch
-
 from sepasr_cli import audio
 from sepasr_cli.errors import ArgumentError, SepasrError
 from sepasr_cli.progress import progress, say
@@ -51,7 +49,12 @@ class Outcome:
         raise SepasrError(f"{len(self.failures)} of {self.total} files failed: {', '.join(self.failures)}")
 
 
-def collect(inputs: Sequence[Path | str], out: Path | None = None) -> tuple[list[Input], dict[str, str]]:
+def collect(
+    inputs: Sequence[Path | str],
+    out: Path | None = None,
+    find: Callable[[Path], list[Path]] = audio.find,
+    wanted: str = f"audio; expected files ending in {', '.join(audio.SUFFIXES)}",
+) -> tuple[list[Input], dict[str, str]]:
     """The files of the inputs, folders searched through, and what is wrong with those that give none.
 
     Two files never get one name: where they would, the ending stays, then folders above come before it.
@@ -59,6 +62,8 @@ def collect(inputs: Sequence[Path | str], out: Path | None = None) -> tuple[list
     Args:
         inputs: files and folders.
         out: the folder of results, which is not searched where it lies below an input.
+        find: the files that are meant below a folder.
+        wanted: what that is, for people.
 
     Raises:
         SepasrError: where an input is a run directory, whose split was not named.
@@ -75,9 +80,9 @@ def collect(inputs: Sequence[Path | str], out: Path | None = None) -> tuple[list
             else:
                 failures[str(path)] = f"{path}: no such file; check the path"
             continue
-        files = [file for file in audio.find(path) if not _is_result(file, path, out)]
+        files = [file for file in find(path) if not _is_result(file, path, out)]
         if not files:
-            failures[str(path)] = f"{path}: holds no audio; expected files ending in {', '.join(audio.SUFFIXES)}"
+            failures[str(path)] = f"{path}: holds no {wanted}"
         for file in files:
             below = file.relative_to(path)
             found.setdefault(file.resolve(), (file, Path(path.resolve().name) / below if folders > 1 else below))
@@ -99,7 +104,10 @@ def work_on(label: str, items: Sequence[Input], work: Callable[[Input], None]) -
             except SepasrError as error:
                 line = str(error)
                 failures[str(item)] = line if str(item) in line else f"{item}: {line}"
-            except torch.OutOfMemoryError:
+            except RuntimeError as error:
+                # Told by its name, so that work on text needs no PyTorch.
+                if type(error).__name__ != "OutOfMemoryError":
+                    raise
                 failures[str(item)] = f"{item}: too little memory on the device; use --device cpu or shorter recordings"
             except OSError as error:
                 failures[str(item)] = f"{item}: {error.strerror or error}; check the folder and its rights"

@@ -3,12 +3,12 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from sepasr_cli import transcripts
 from sepasr_cli.device import pick_device
 from sepasr_cli.errors import ArgumentError, SepasrError
-from sepasr_cli.files import fingerprint, inside
+from sepasr_cli.files import fingerprint
 from sepasr_cli.inference.inputs import (
     TRANSCRIPTS,
     Input,
@@ -28,7 +28,8 @@ from sepasr_cli.progress import say
 from sepasr_cli.recognition.beam_search import DecodingConfig
 from sepasr_cli.rundir import RunDir
 from sepasr_cli.settings import validate
-from sepasr_cli.transcripts import Format, Segment
+from sepasr_cli.transcripts import Segment
+from sepasr_cli.transcripts.destination import Destination
 
 #: Where a split's transcripts are kept while it is under way.
 UNDER_WAY = "transcripts.partial.jsonl"
@@ -38,7 +39,7 @@ def transcribe(
     inputs: Sequence[Path | str],
     model: str | None = None,
     out: Path | str | None = None,
-    format: Format | None = None,
+    format: str | Sequence[str] | None = None,
     split: str | None = None,
     system: System | None = None,
     device: str = "auto",
@@ -56,7 +57,7 @@ def transcribe(
         inputs: audio files and folders; or a run directory, with `split`.
         model: run directory, saved model or Hugging Face name; by default the run itself.
         out: a file for all transcripts where its ending names a format; else a folder for one file a recording.
-        format: of the files in the folder; by default "json" (SegLST).
+        format: of the files in the folder, one or several ("json,srt"); by default "json" (SegLST).
         split: the run's mixtures to transcribe, into `RUN/transcripts/<split>/transcripts.json`.
         system: the run's "joint" or "cascade" models; by default the joint one where there is one. Where it is given,
             a split's folder is `<split>-<system>`.
@@ -79,56 +80,40 @@ def transcribe(
         if out is not None or format is not None:
             raise ArgumentError("--out and --format are for audio files; a split's results go into the run directory")
         return _transcribe_split(run_of(inputs), model, split, system, device, chosen, search, restart)
-    target = Path(out) if out is not None else None
-    together = _one_file(target, format)
-    if target is not None and not together:
-        check_folder(target)
-    files, failures = collect(inputs, None if together else target)
+    target = Destination.of(out, format)
+    if target.folder is not None:
+        check_folder(target.folder)
+    files, failures = collect(inputs, target.folder)
     total = len(files) + len(failures)
     if not files:
         return Outcome(total, failures=failures)
-    if target is not None and together:
-        if len(files) > 1:
-            # Told before anything is computed.
-            transcripts.check_many(transcripts.format_of(target), len(files))
+    if target.path is not None and target.together:
+        # Told before anything is computed.
+        transcripts.check_many(target.formats[0], len(files))
         if not overwrite:
-            refuse_to_replace([target])
+            refuse_to_replace([target.path])
     pipeline = _pipeline(model, system, device, search)
     segments: list[Segment] = []
     written: list[Path] = []
 
     def work(item: Input) -> None:
-        path = inside(target, f"{item.name}.{format or 'json'}") if target is not None and not together else None
-        if path is not None and not overwrite:
-            refuse_to_replace([path])
+        paths = {target.file(item.name, kind): kind for kind in target.formats} if target.folder is not None else {}
+        if not overwrite:
+            refuse_to_replace(list(paths))
         found = pipeline.transcribe(pipeline.prepare(item.path, chosen), item.name)
         segments.extend(found)
-        if path is not None:
-            transcripts.write(path, found)
+        for path, kind in paths.items():
+            transcripts.write(path, found, kind)
             written.append(path)
-        elif target is None:
-            print(transcripts.WRITERS["txt"](found), end="", flush=True)
+        if target.path is None:
+            print(transcripts.render(found, "txt"), end="", flush=True)
 
     failures |= work_on("transcribe", files, work)
-    if target is not None and together and segments:
-        transcripts.write(target, segments)
-        written.append(target)
+    if target.path is not None and target.together and segments:
+        transcripts.write(target.path, segments)
+        written.append(target.path)
+    target.say_lost(segments)
     return Outcome(total, written, segments, failures)
-
-
-def _one_file(out: Path | None, format: Format | None) -> bool:
-    """Whether `out` is one file for all transcripts."""
-    if format is not None and format not in get_args(Format):
-        raise ArgumentError(f"--format '{format}' is unknown; expected one of {', '.join(get_args(Format))}")
-    if out is None:
-        if format is not None:
-            raise ArgumentError("--format was given without --out; pass --out with a file or a folder")
-        return False
-    if out.is_dir() or out.suffix.lower().removeprefix(".") not in get_args(Format):
-        return False
-    if format not in (None, transcripts.format_of(out)):
-        raise ArgumentError(f"--out {out} ends in {out.suffix}, --format is {format}; leave one of them out")
-    return True
 
 
 def _pipeline(model: str | None, system: System | None, device: str, search: dict[str, Any]) -> Pipeline:
