@@ -109,9 +109,9 @@ def test_an_argument_that_is_read_later_is_status_2_too(invoke, tmp_path: Path) 
     recipe.write_text("")
     result = invoke("simulate", str(tmp_path / "run"), "--recipe", str(recipe), "--set", "seed")
     assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr == "sepasr: --set 'seed': expected KEY=VALUE, such as separation.blocks=4\n"
     result = invoke("transcribe", "a.wav", "--out", "texts", "--format", "srt,doc")
     assert (result.exit_code, result.stdout) == (2, "") and "--format 'doc' is unknown" in result.stderr
-    assert result.stderr == "sepasr: --set 'seed': expected KEY=VALUE, such as separation.blocks=4\n"
 
 
 def test_an_error_is_one_line_and_status_1(invoke, tmp_path: Path) -> None:
