@@ -1,5 +1,6 @@
 # make test    everything is set up, then linted, type-checked and tested
 # make demo    everything is set up, then the debug recipe runs end to end
+# make benchmarks    the peers are set up in an environment of their own, then all benchmarks run
 # TORCH=...    another PyTorch than the CPU build, such as TORCH="torch --index-url https://download.pytorch.org/whl/cu128"
 
 PYTHON ?= python3
@@ -7,8 +8,11 @@ TORCH ?= torch==2.13.0 --extra-index-url https://download.pytorch.org/whl/cpu --
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO := runs/demo
+PEERS := .venv-peers
+ESPNET := espnet==202511 torch_complex==0.4.4 ci_sdr==0.0.2
+BENCHMARKS := startup tfgridnet
 
-.PHONY: test demo slow clean
+.PHONY: test demo slow benchmarks clean
 
 # Made again only when the dependencies change.
 $(VENV)/installed: pyproject.toml
@@ -36,5 +40,17 @@ demo: $(VENV)/installed
 	$(BIN)/sepasr transcribe $(DEMO) --split test
 	$(BIN)/sepasr score $(DEMO) --split test --examples 5
 
+# Sees the package and its dependencies, so that both sides run on one PyTorch. ESPnet pins others, which it does not need.
+$(PEERS)/installed: $(VENV)/installed benchmarks/peers.txt
+	test -x $(PEERS)/bin/python || $(BIN)/python -m venv $(PEERS)
+	$(BIN)/python -c "import sysconfig; print('import site; site.addsitedir(%r)' % sysconfig.get_path('purelib'))" \
+		> "$$($(PEERS)/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/sepasr.pth"
+	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps $(ESPNET)
+	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check -r benchmarks/peers.txt
+	touch $@
+
+benchmarks: $(PEERS)/installed
+	set -e; for name in $(BENCHMARKS); do $(PEERS)/bin/python -W ignore benchmarks/$$name.py; done
+
 clean:
-	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(PEERS) build *.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -1,60 +1,79 @@
-"""How soon `sepasr --help` answers: fresh processes, against `import torch` and a bare interpreter, alternately.
+"""How soon the commands answer: fresh processes, against `import torch` and a bare interpreter, in turn.
 
-Prints a table and, last, one line of JSON. A row's `ratio` is the peer's time over ours, and should be at least `must`.
+`sepasr --help`, and `sepasr transcribe` of a file of 5 s from a cold start: what it takes beyond the time of the model
+itself, which is measured in this process, warm.
 """
 
-import json
-import resource
-import statistics
+import os
 import subprocess
 import sys
-import time
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
 
-ROUNDS = 5
-#: Seconds that the command line may take to answer.
-ALLOWED = 0.5
-COMMANDS = {
-    "sepasr --help": [sys.executable, "-m", "sepasr_cli", "--help"],
-    'python -c "import torch"': [sys.executable, "-c", "import torch"],
-    "python -c pass": [sys.executable, "-c", "pass"],
-}
+import numpy as np
+import torch
+from measure import Row, alternately, parse, report
 
+from sepasr_cli import audio
+from sepasr_cli.features import FilterbankConfig
+from sepasr_cli.inference.pipeline import Pipeline
+from sepasr_cli.joint import JointModel
+from sepasr_cli.recognition import Recognizer, RecognizerConfig, Vocabulary
+from sepasr_cli.recognition.conformer import ConformerConfig
+from sepasr_cli.separation import TFGridNet, TFGridNetConfig
 
-def seconds(command: list[str]) -> tuple[float, float]:
-    """The time of one run of a command, which must succeed, and how much of it processors worked."""
-    began, worked = time.perf_counter(), _processor_time()
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    return time.perf_counter() - began, _processor_time() - worked
-
-
-def _processor_time() -> float:
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
+#: Seconds allowed for the answer of --help, and for transcribing beyond the model's own time.
+HELP, TRANSCRIBE = 0.3, 4.0
 
 
 def main() -> None:
     """Measure and print."""
-    for command in COMMANDS.values():
-        seconds(command)  # what the disk reads for the first time is not counted
-    taken: dict[str, list[tuple[float, float]]] = {name: [] for name in COMMANDS}
-    for _ in range(ROUNDS):
-        for name, command in COMMANDS.items():
-            taken[name].append(seconds(command))
-    median = {name: statistics.median(time for time, _ in times) for name, times in taken.items()}
-    print(f"{'median of ' + str(ROUNDS):26} {'seconds':>8} {'of processor time':>18}")
-    for name, times in taken.items():
-        print(f"{name:26} {median[name]:8.3f} {statistics.median(worked for _, worked in times):18.3f}")
-    ours, torch, bare = median.values()
+    options = parse(__doc__)
+    with tempfile.TemporaryDirectory() as folder:
+        model, recording = _prepare(Path(folder))
+        pipeline = Pipeline(model)
+        words = [sys.executable, "-m", "sepasr_cli", "transcribe", str(recording), "--model", folder, "--device", "cpu"]
+        seconds = alternately(
+            {
+                "help": lambda: _run([sys.executable, "-m", "sepasr_cli", "--help"], options.threads),
+                "torch": lambda: _run([sys.executable, "-c", "import torch"], options.threads),
+                "bare": lambda: _run([sys.executable, "-c", "pass"], options.threads),
+                "transcribe": lambda: _run(words, options.threads),
+                "model": lambda: pipeline.transcribe(pipeline.prepare(recording), "recording"),
+            },
+            options,
+        )
     rows = [
-        {"name": "--help against import torch", "peer": torch, "ours": ours, "must": 1.0},
-        {"name": "--help against a bare interpreter", "peer": bare, "ours": ours, "must": None},
-        {"name": "--help against the time allowed", "peer": ALLOWED, "ours": ours, "must": 1.0},
+        Row("--help within the time allowed", HELP, seconds["help"], must=1),
+        Row("--help against import torch", seconds["torch"], seconds["help"]),
+        Row("--help against a bare interpreter", seconds["bare"], seconds["help"]),
+        Row("transcribe 5 s, cold, less the model", TRANSCRIBE, seconds["transcribe"] - seconds["model"], must=1),
+        Row("transcribe 5 s, cold, in all", TRANSCRIBE + seconds["model"], seconds["transcribe"]),
     ]
-    for row in rows:
-        row["ratio"] = row["peer"] / row["ours"]
-    keys = ("name", "peer", "ours", "ratio", "must")
-    rows = [{key: round(row[key], 3) if isinstance(row[key], float) else row[key] for key in keys} for row in rows]
-    print(json.dumps({"benchmark": "startup", "rows": rows}))
+    report("startup", rows)
+
+
+def _prepare(folder: Path) -> tuple[JointModel, Path]:
+    """A model of small size, saved, and a recording of 5 s of noise."""
+    torch.manual_seed(0)
+    separator = TFGridNet(TFGridNetConfig(blocks=2, embedding=24, lstm=64))
+    config = RecognizerConfig(
+        features=FilterbankConfig(),
+        encoder=ConformerConfig(blocks=4, size=144, feed_forward=576),
+        vocabulary=Vocabulary.train(["ABCDEFGHIJKLMNOPQRSTUVWXYZ '"], "characters"),
+    )
+    model = JointModel.join(separator, Recognizer(config)).eval()
+    model.save_pretrained(folder)
+    noise = np.random.default_rng(0).standard_normal((2, 5 * 16000)).astype(np.float32)
+    recording = folder / "recording.wav"
+    audio.write(recording, 0.1 * noise, 16000)
+    return model, recording
+
+
+def _run(command: Sequence[str], threads: int) -> None:
+    environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
 
 
 if __name__ == "__main__":
