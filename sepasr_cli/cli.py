@@ -115,6 +115,13 @@ Model = Annotated[
         show_default="INPUT, where it is a run directory",
     ),
 ]
+RecognizerChoice = Annotated[
+    str | None,
+    typer.Option(
+        help="Recogniser to use instead: a run, a saved folder, or a CTC model or Whisper of transformers.",
+        show_default="the model's own",
+    ),
+]
 SystemChoice = Annotated[
     System | None, typer.Option(help="Which of a run's systems.", show_default="joint where it was trained")
 ]
@@ -222,6 +229,12 @@ def pretrain_asr(
 def joint_finetune(
     run: Run,
     recipe: RecipeFile = None,
+    recognizer: Annotated[
+        str | None,
+        typer.Option(
+            help="CTC model of transformers to fine-tune instead, by name or folder.", show_default="RUN/recognizer"
+        ),
+    ] = None,
     overrides: Overrides = None,
     device: Device = DeviceName.auto,
     max_minutes: MaxMinutes = None,
@@ -231,7 +244,7 @@ def joint_finetune(
     """Train separator and recogniser together."""
     from sepasr_cli.stages.joint_finetune import joint_finetune as stage
 
-    stage(run, **_training(recipe, overrides, device, max_minutes, skip_bad, restart))
+    stage(run, recognizer=recognizer, **_training(recipe, overrides, device, max_minutes, skip_bad, restart))
 
 
 def _training(
@@ -293,6 +306,7 @@ def transcribe(
     format: Formats = None,
     split: Split = None,
     system: SystemChoice = None,
+    recognizer: RecognizerChoice = None,
     device: Device = DeviceName.auto,
     channels: Channels = None,
     decoding: Annotated[
@@ -312,6 +326,7 @@ def transcribe(
         format=format,
         split=split,
         system=system.value if system else None,
+        recognizer=recognizer,
         device=device.value,
         channels=channels,
         decoding=decoding.value if decoding else None,

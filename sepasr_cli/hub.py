@@ -2,6 +2,7 @@
 
 import os
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -22,6 +23,15 @@ def go_offline() -> None:
     os.environ["HF_HUB_OFFLINE"] = "1"
     if (constants := sys.modules.get("huggingface_hub.constants")) is not None:
         constants.HF_HUB_OFFLINE = True  # type: ignore[attr-defined]
+
+
+def quiet() -> None:
+    """Keep transformers from drawing bars and warning of what is meant."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    # WavLM gives PyTorch masks of two types; the result is right.
+    warnings.filterwarnings("ignore", message="Support for mismatched key_padding_mask")
 
 
 def unavailable(name: str, files: Sequence[str], remedy: str, error: BaseException) -> SepasrError:

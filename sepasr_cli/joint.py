@@ -5,26 +5,38 @@ Letters: B batch, S speaker, M microphone, N sample, T frame, D feature, U token
 
 from dataclasses import dataclass
 from itertools import permutations
-from typing import ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
 import torch
-from pydantic import model_validator
+from pydantic import BeforeValidator, Field, model_validator
 from torch import Tensor
 from typing_extensions import Self
 
+from sepasr_cli.errors import SepasrError
 from sepasr_cli.recognition.beam_search import DecodingConfig
 from sepasr_cli.recognition.language_model import LanguageModel
+from sepasr_cli.recognition.ready_made import PretrainedCTC, PretrainedCTCConfig, Whisper, WhisperConfig
 from sepasr_cli.recognition.recognizer import Hypothesis, RecognitionLoss, Recognizer, RecognizerConfig
 from sepasr_cli.saved_model import SavedModel
 from sepasr_cli.separation import Separator, SeparatorConfig, build_separator
 from sepasr_cli.settings import Settings, validate
+
+AnyRecognizer: TypeAlias = Recognizer | Whisper
+RECOGNIZERS: dict[str, type[AnyRecognizer]] = {kind.kind: kind for kind in (Recognizer, PretrainedCTC, Whisper)}
+
+
+def _ours_unless_said(value: Any) -> Any:
+    return {"kind": "recognizer", **value} if isinstance(value, dict) else value
 
 
 class JointConfig(Settings):
     """A separator and the recogniser that listens to each of its outputs."""
 
     separator: SeparatorConfig
-    recognizer: RecognizerConfig
+    recognizer: Annotated[
+        Annotated[RecognizerConfig | PretrainedCTCConfig | WhisperConfig, Field(discriminator="kind")],
+        BeforeValidator(_ours_unless_said),
+    ]
 
     @model_validator(mode="after")
     def _rates_agree(self) -> Self:
@@ -56,22 +68,36 @@ class JointModel(SavedModel[JointConfig]):
     kind: ClassVar[str] = "joint"
     Config: ClassVar[type[Settings]] = JointConfig
 
-    def __init__(self, config: JointConfig) -> None:
+    def __init__(self, config: JointConfig, parts: tuple[Separator, AnyRecognizer] | None = None) -> None:
         super().__init__(config)
-        self.separator = build_separator(config.separator)
-        self.recognizer = Recognizer(config.recognizer)
+        if parts is None:
+            recognizer: Any = RECOGNIZERS[config.recognizer.kind]
+            parts = build_separator(config.separator), recognizer(config.recognizer)
+        self.separator: Separator
+        self.recognizer: AnyRecognizer
+        self.separator, self.recognizer = parts
 
     @classmethod
-    def join(cls, separator: Separator, recognizer: Recognizer) -> "JointModel":
+    def join(cls, separator: Separator, recognizer: AnyRecognizer) -> "JointModel":
         """A joint model with the weights of two that were trained apart.
 
         Raises:
             SepasrError: where they do not work at one sample rate.
         """
-        parts = {"separator": separator.config, "recognizer": recognizer.config}
-        model = cls(validate(JointConfig, parts, "a separator and a recogniser trained apart"))
-        model.separator, model.recognizer = separator, recognizer
-        return model
+        configs = {"separator": separator.config, "recognizer": recognizer.config}
+        config = validate(JointConfig, configs, "a separator and a recogniser trained apart")
+        return cls(config, (separator, recognizer))
+
+    @property
+    def trainable_recognizer(self) -> Recognizer:
+        """The recogniser, which gives losses.
+
+        Raises:
+            SepasrError: where it only transcribes.
+        """
+        if not isinstance(self.recognizer, Recognizer):
+            raise SepasrError(f"a {self.recognizer.kind} only transcribes; fine-tuning takes a CTC recogniser")
+        return self.recognizer
 
     def frozen_prefixes(self) -> tuple[str, ...]:
         """The SSL model's weights are kept by whoever made them."""
@@ -99,14 +125,14 @@ class JointModel(SavedModel[JointConfig]):
         if estimates is None:
             estimates = self.separator(mixture, lengths)
         speakers = estimates.shape[1]
-        encoded, frames = self.recognizer.encode(estimates.flatten(0, 1), lengths.repeat_interleave(speakers))
+        encoded, frames = self.trainable_recognizer.encode(estimates.flatten(0, 1), lengths.repeat_interleave(speakers))
         encoded, frames = encoded.unflatten(0, (-1, speakers)), frames.unflatten(0, (-1, speakers))
         if isinstance(order, str):
             with torch.no_grad():
                 order = self._order_by_ctc(encoded, frames, targets, target_lengths)
         rows = torch.arange(len(encoded), device=encoded.device)[:, None]
         matched, matched_frames = encoded[rows, order].flatten(0, 1), frames[rows, order].flatten()
-        loss = self.recognizer.loss(matched, matched_frames, targets.flatten(0, 1), target_lengths.flatten())
+        loss = self.trainable_recognizer.loss(matched, matched_frames, targets.flatten(0, 1), target_lengths.flatten())
         return JointResult(estimates, order, matched, matched_frames, loss)
 
     def _order_by_ctc(self, encoded: Tensor, frames: Tensor, targets: Tensor, target_lengths: Tensor) -> Tensor:
@@ -114,7 +140,7 @@ class JointModel(SavedModel[JointConfig]):
         speakers = encoded.shape[1]
         pairs = [(estimate, reference) for estimate in range(speakers) for reference in range(speakers)]
         left, right = (list(index) for index in zip(*pairs, strict=True))
-        losses = self.recognizer.ctc_loss(
+        losses = self.trainable_recognizer.ctc_loss(
             encoded[:, left].flatten(0, 1),
             frames[:, left].flatten(),
             targets[:, right].flatten(0, 1),

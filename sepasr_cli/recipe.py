@@ -247,6 +247,7 @@ def _change_paths(values: dict[str, Any], change: Callable[[str, str], str]) -> 
     for part, key, names in (("simulation", "noise", ("path",)), ("recognition", "features", ("name",))):
         if isinstance(values.get(part), dict):
             _change(values[part].get(key), names, change)
+    _change(values.get("joint_finetune"), ("recognizer",), change)
 
 
 def _change(values: Any, keys: Sequence[str], change: Callable[[str, str], str]) -> None:
@@ -257,7 +258,7 @@ def _change(values: Any, keys: Sequence[str], change: Callable[[str, str], str])
 
 def _found_from(root: Path, key: str, name: str) -> str:
     # A Hugging Face name stays one unless a folder of that name is there.
-    if key == "name" and not (root / name).is_dir():
+    if key in ("name", "recognizer") and not (root / name).is_dir():
         return name
     return os.path.abspath(root / name)
 

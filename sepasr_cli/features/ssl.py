@@ -5,7 +5,6 @@ The layers of WavLM, HuBERT, wav2vec 2.0 (XLS-R, MMS), data2vec or their kin are
 """
 
 import json
-import warnings
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,7 +15,7 @@ from torch import Tensor, nn
 from typing_extensions import Self
 
 from sepasr_cli.errors import SepasrError
-from sepasr_cli.hub import unavailable
+from sepasr_cli.hub import quiet, unavailable
 from sepasr_cli.settings import Settings
 
 #: Added to the variance when the input is normalised, as transformers' feature extractor does.
@@ -57,17 +56,25 @@ class SSLFeatures(nn.Module):
     A frozen model stays in evaluation mode and its weights never ask for gradients; the layer weights and the
     reduction learn in any case. The model itself is the attribute `model`.
 
+    `source` is the model with what its preprocessor_config.json says, where it is not to be loaded.
+
     Raises:
         SepasrError: where the model cannot be had, is of another family, or has no such layer.
     """
 
-    def __init__(self, config: SSLConfig, sample_rate: int) -> None:
+    model: Any
+
+    def __init__(
+        self, config: SSLConfig, sample_rate: int, source: tuple[nn.Module, dict[str, Any]] | None = None
+    ) -> None:
         super().__init__()
         self.config = config
         self.sample_rate = sample_rate
-        self.model, extractor = _load(config)
+        self.model, extractor = source or _load(config)
         #: The rate that the model was trained at, in Hz.
         self.model_rate = int(extractor.get("sampling_rate", 16000))
+        # It would ask for gradients of its input, which is an error where that comes from a separator.
+        self.model.feature_extractor._requires_grad = False
         by_layer = getattr(self.model.config, "feat_extract_norm", "layer") == "layer"
         # Group normalisation over time sees any padding too.
         self.takes_mask = by_layer and self.model.config.model_type not in SEES_PADDING
@@ -187,11 +194,9 @@ def _chosen(config: SSLConfig, count: int) -> tuple[int, ...]:
 def _load(config: SSLConfig) -> tuple[Any, dict[str, Any]]:
     """The model, and what its preprocessor_config.json says (nothing where there is none)."""
     from transformers import AutoConfig, AutoModel
-    from transformers.utils import cached_file, logging
+    from transformers.utils import cached_file
 
-    logging.disable_progress_bar()
-    # WavLM gives PyTorch masks of two types; the result is right.
-    warnings.filterwarnings("ignore", message="Support for mismatched key_padding_mask")
+    quiet()
     where = {"revision": config.revision} if config.revision else {}
     try:
         settings = AutoConfig.from_pretrained(config.name, trust_remote_code=False, **where)

@@ -9,7 +9,8 @@ from typing import Literal
 import torch
 
 from sepasr_cli.errors import SepasrError
-from sepasr_cli.joint import JointModel
+from sepasr_cli.joint import AnyRecognizer, JointModel
+from sepasr_cli.recognition.ready_made import PretrainedCTC, is_ready_made, load_ready_made
 from sepasr_cli.recognition.recognizer import Recognizer
 from sepasr_cli.rundir import RunDir
 from sepasr_cli.saved_model import SavedModel, local_folder, read_config
@@ -19,7 +20,9 @@ from sepasr_cli.separation.tfgridnet import TFGridNet
 
 System = Literal["joint", "cascade"]
 
-MODELS: dict[str, type[SavedModel]] = {model.kind: model for model in (TFGridNet, MaskMVDR, Recognizer, JointModel)}
+MODELS: dict[str, type[SavedModel]] = {
+    model.kind: model for model in (TFGridNet, MaskMVDR, Recognizer, PretrainedCTC, JointModel)
+}
 
 
 def load_model(name: str) -> SavedModel:
@@ -60,24 +63,54 @@ def load_separator(model: str | None, device: torch.device | str = "cpu", system
     return found.to(device).eval()
 
 
-def load_system(model: str | None, device: torch.device | str = "cpu", system: System | None = None) -> JointModel:
+def load_system(
+    model: str | None,
+    device: torch.device | str = "cpu",
+    system: System | None = None,
+    recognizer: str | None = None,
+) -> JointModel:
     """Separation and recognition of a run directory, a saved folder or a Hugging Face name.
+
+    Args:
+        model: where both come from.
+        device: where they go.
+        system: which of a run's.
+        recognizer: another recogniser, as `load_recognizer` takes it; of `model` the separator alone is then used.
 
     Raises:
         SepasrError: where one of them is missing.
     """
     run = _as_run(model)
-    if run is not None and choose_system(run, system) == "cascade":
+    if recognizer is not None:
+        separator = load_separator(model, system=system)
+        found: SavedModel = JointModel.join(separator, load_recognizer(recognizer, separator.config.sample_rate))
+    elif run is not None and choose_system(run, system) == "cascade":
         separator = load_separator(model, system="cascade")
-        recognizer = load_model(str(run.require_model("recognizer")))
-        if not isinstance(recognizer, Recognizer):
-            raise SepasrError(f"{run.path / 'recognizer'}: holds a {recognizer.kind}; expected a recogniser")
-        found: SavedModel = JointModel.join(separator, recognizer)
+        own = load_recognizer(str(run.require_model("recognizer")), separator.config.sample_rate)
+        found = JointModel.join(separator, own)
     else:
         found = load_model(str(run.require_model("joint")) if run is not None else _given(model))
     if not isinstance(found, JointModel):
         raise SepasrError(f"{model}: holds a {found.kind} alone; transcribing takes a run directory or a joint model")
     return found.to(device).eval()
+
+
+def load_recognizer(name: str, sample_rate: int) -> AnyRecognizer:
+    """A recogniser of ours (run directory, saved folder) or of transformers (folder, Hugging Face name).
+
+    Raises:
+        SepasrError: where there is none.
+    """
+    run = _as_run(name)
+    folder = run.require_model("recognizer") if run is not None else Path(name)
+    if not folder.is_dir() or is_ready_made(folder):
+        return load_ready_made(name, sample_rate)
+    found = load_model(str(folder))
+    if isinstance(found, JointModel):
+        return found.recognizer
+    if not isinstance(found, Recognizer):
+        raise SepasrError(f"{folder}: holds a {found.kind}; expected a recogniser")
+    return found
 
 
 def _as_run(model: str | None) -> RunDir | None:

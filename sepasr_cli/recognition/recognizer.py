@@ -39,6 +39,7 @@ class SpecAugmentConfig(Settings):
 class RecognizerConfig(Settings):
     """A recogniser; the defaults are those of arXiv 2307.12231."""
 
+    kind: Literal["recognizer"] = "recognizer"
     sample_rate: int = Field(16000, gt=0)
     features: FeaturesConfig = SSLConfig()
     normalize: Literal["utterance", "none"] = Field(
@@ -90,7 +91,7 @@ class Recognizer(SavedModel[RecognizerConfig]):
     """
 
     kind: ClassVar[str] = "recognizer"
-    Config: ClassVar = RecognizerConfig
+    Config: ClassVar[type[Settings]] = RecognizerConfig
 
     def __init__(self, config: RecognizerConfig) -> None:
         super().__init__(config)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 import tokenizers
-from pydantic import model_validator
+from pydantic import Field, model_validator
 from typing_extensions import Self
 
 from sepasr_cli.errors import SepasrError
@@ -32,6 +32,7 @@ class Vocabulary(Settings):
     kind: TokenKind
     tokens: tuple[str, ...]
     merges: tuple[tuple[str, str], ...] = ()
+    case: Literal["keep", "upper", "lower"] = Field("keep", description="what text is made before it becomes tokens")
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -100,6 +101,7 @@ class Vocabulary(Settings):
         [3, 2, 4, 3, 1]
         """
         text = _tidy(text)
+        text = text if self.case == "keep" else getattr(text, self.case)()
         if self.kind == "characters":
             return [self._ids.get(character, UNKNOWN_ID) for character in text]
         return self._tokenizer.encode(text, add_special_tokens=False).ids

@@ -1,5 +1,6 @@
 """`sepasr joint-finetune`: train separation and recognition together."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,6 +15,7 @@ def joint_finetune(
     run: Path,
     *,
     recipe: Path | None = None,
+    recognizer: str | None = None,
     overrides: Sequence[str] = (),
     device: str = "auto",
     max_minutes: float | None = None,
@@ -25,6 +27,8 @@ def joint_finetune(
     Args:
         run: the run directory.
         recipe: a recipe to put in force; by default the run's own.
+        recognizer: a CTC model of transformers to fine-tune instead of RUN/recognizer, by hub name or local folder; the
+            same as the setting `joint_finetune.recognizer`.
         overrides: settings to change, as "key.key=value".
         device: auto, cpu, cuda or mps.
         max_minutes: stop after so long, with everything kept to go on.
@@ -34,6 +38,8 @@ def joint_finetune(
     Raises:
         SepasrError: where something is missing, broken, or does not fit.
     """
+    if recognizer is not None:
+        overrides = [*overrides, f"joint_finetune.recognizer={json.dumps(recognizer)}"]
     directory, resolved = open_run(run, recipe, overrides, device)
     config = resolved.joint_finetune
     goal, settings = goal_and_settings(config)
@@ -44,16 +50,16 @@ def joint_finetune(
             "joint-finetune with dynamic_mixing expects 'max' or a range"
         )
     inputs = data_fingerprint(directory, config.dynamic_mixing)
-    for part in ("separator", "recognizer"):
-        inputs[part] = fingerprint(directory.require_model(part) / "model.safetensors")
+    inputs["separator"] = fingerprint(directory.require_model("separator") / "model.safetensors")
+    if config.recognizer is None:
+        inputs["recognizer"] = fingerprint(directory.require_model("recognizer") / "model.safetensors")
     with directory.stage("joint", settings, inputs, goal, restart) as stage:
         directory.write_recipe(resolved)
         if stage.finished:
             return
-        model = load_system(str(directory.path), system="cascade")
-        vocabulary = model.config.recognizer.vocabulary
-        if vocabulary is not None:
-            vocabulary.save_text(directory.path / "joint" / "tokens.txt")
+        model = load_system(str(directory.path), system="cascade", recognizer=config.recognizer)
+        vocabulary = model.trainable_recognizer.vocabulary
+        vocabulary.save_text(directory.path / "joint" / "tokens.txt")
         train, dev = mixture_data(directory, resolved, config, vocabulary, skip_bad)
         task = JointTask(model, config)
         stage.complete, stage.results = train_model(

@@ -42,6 +42,7 @@ def transcribe(
     format: str | Sequence[str] | None = None,
     split: str | None = None,
     system: System | None = None,
+    recognizer: str | None = None,
     device: str = "auto",
     channels: str | Sequence[int] | None = None,
     decoding: Literal["beam", "greedy", "attention"] | None = None,
@@ -61,6 +62,8 @@ def transcribe(
         split: the run's mixtures to transcribe, into `RUN/transcripts/<split>/transcripts.json`.
         system: the run's "joint" or "cascade" models; by default the joint one where there is one. Where it is given,
             a split's folder is `<split>-<system>`.
+        recognizer: another recogniser than the model's: a run directory, a saved folder, or a CTC model or Whisper of
+            transformers by Hugging Face name or folder.
         device: "auto", "cpu", "cuda" or "mps".
         channels: channels to take, counted from 1, such as "1,3".
         decoding: how to search; by default as the run's recipe says.
@@ -79,7 +82,7 @@ def transcribe(
     if split is not None:
         if out is not None or format is not None:
             raise ArgumentError("--out and --format are for audio files; a split's results go into the run directory")
-        return _transcribe_split(run_of(inputs), model, split, system, device, chosen, search, restart)
+        return _transcribe_split(run_of(inputs), model, split, system, recognizer, device, chosen, search, restart)
     target = Destination.of(out, format)
     if target.folder is not None:
         check_folder(target.folder)
@@ -92,7 +95,7 @@ def transcribe(
         transcripts.check_many(target.formats[0], len(files))
         if not overwrite:
             refuse_to_replace([target.path])
-    pipeline = _pipeline(model, system, device, search)
+    pipeline = _pipeline(model, system, recognizer, device, search)
     segments: list[Segment] = []
     written: list[Path] = []
 
@@ -116,9 +119,11 @@ def transcribe(
     return Outcome(total, written, segments, failures)
 
 
-def _pipeline(model: str | None, system: System | None, device: str, search: dict[str, Any]) -> Pipeline:
+def _pipeline(
+    model: str | None, system: System | None, recognizer: str | None, device: str, search: dict[str, Any]
+) -> Pipeline:
     """The models, which search as their run's recipe says where `search` says nothing else."""
-    loaded = load_system(model, pick_device(device), system)
+    loaded = load_system(model, pick_device(device), system, recognizer)
     stated: dict[str, Any] = {}
     if model is not None and RunDir.is_one(Path(model)):
         stated = RunDir(model).recipe().decoding.model_dump()
@@ -130,16 +135,18 @@ def _transcribe_split(
     model: str | None,
     split: str,
     system: System | None,
+    recognizer: str | None,
     device: str,
     channels: list[int] | None,
     search: dict[str, Any],
     restart: bool,
 ) -> Outcome:
     manifest = run.require_manifest(split)
-    pipeline = _pipeline(model or str(run.path), system, device, search)
+    pipeline = _pipeline(model or str(run.path), system, recognizer, device, search)
     settings: dict[str, Any] = {
         "model": model,
         "system": system,
+        "recognizer": recognizer,
         "channels": channels,
         "decoding": pipeline.decoding.model_dump(),
     }

@@ -62,6 +62,9 @@ class JointFinetuneConfig(_MixtureTraining):
     separation_weight: float = Field(0.0, ge=0, description="of the separation loss, added to the recognition loss")
     separation_loss: Literal["l1", "si_sdr"] = "l1"
     train: Literal["both", "separator", "recognizer"] = "both"
+    recognizer: str | None = Field(
+        None, description="a CTC model of transformers, by hub name or local folder; null: that of pretrain-asr"
+    )
     batch_size: int = Field(2, gt=0)
     accumulation: int = Field(4, gt=0)
     optimizer: Literal["adam", "adamw", "sgd"] = "sgd"
@@ -191,6 +194,6 @@ class JointTask(nn.Module):
         metrics |= separation_quality(estimates, separated.order, batch, microphone)
         if not self.training:
             targets = batch.targets.flatten(0, 1)
-            accuracy = _greedy_accuracy(self.model.recognizer, result.encoded, result.frames, targets)
+            accuracy = _greedy_accuracy(self.model.trainable_recognizer, result.encoded, result.frames, targets)
             metrics["greedy_accuracy"] = accuracy.view(-1, speakers).mean(1)
         return StepResult(loss, metrics)

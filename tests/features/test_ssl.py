@@ -124,6 +124,14 @@ def test_an_unfrozen_model_trains_without_dropped_layers_or_masks(models):
     assert features.model.encoder.layers[1].feed_forward.output_dense.weight.grad is not None
 
 
+def test_an_unfrozen_model_lets_gradients_through_to_a_separator(models):
+    """transformers asked its input, which then was no leaf, for gradients: RuntimeError in joint training."""
+    audio = torch.randn(1, 1500, requires_grad=True)
+    features = make(models["wavlm", "layer"], freeze=False).train()
+    features(2 * audio, torch.tensor([1500]))[0].sum().backward()
+    assert audio.grad is not None and audio.grad.abs().sum() > 0
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_equal_weights_give_the_mean_of_all_hidden_layers(models, case):
     """The last layer is the one after the final normalisation, which transformers 5 leaves out of hidden_states."""
