@@ -1,7 +1,9 @@
-"""From the encoder's output of one utterance to tokens: greedy CTC, attention, and joint CTC/attention beam search.
+"""From the encoder's output to tokens: greedy CTC, attention, and joint CTC/attention beam search.
 
 The joint search is that of Watanabe et al. 2017 (Hybrid CTC/Attention Architecture, algorithm 2), with a language
-model by shallow fusion. Letters: T frame, V vocabulary, K hypothesis.
+model by shallow fusion. It runs over all hypotheses of all utterances of a batch at once, after Seki et al. 2019
+(Vectorized Beam Search for CTC-Attention-Based Speech Recognition); an utterance that is done leaves the batch.
+Letters: B utterance, K hypothesis, T frame, U token, V vocabulary, C candidate for the next token.
 """
 
 from dataclasses import dataclass
@@ -16,11 +18,8 @@ from sepasr_cli.recognition.tokens import BLANK_ID
 from sepasr_cli.recognition.transformer_decoder import TransformerState
 from sepasr_cli.settings import Settings
 
-#: Values of the largest intermediate result of a CTC prefix score (64 MiB).
-LARGEST = 1 << 23
-
-#: A finished hypothesis that much worse than the best (in nats) for so many lengths on end tells that the end is past.
-HOPELESS, LENGTHS_ON_END = 23.0, 3
+#: Sentences that much worse than the best (in nats) at so many lengths on end tell that the end is past.
+HOPELESS, LENGTHS_ON_END = 10.0, 3
 
 
 class DecodingConfig(Settings):
@@ -32,16 +31,29 @@ class DecodingConfig(Settings):
     beam: int = Field(10, gt=0)
     ctc_weight: float = Field(0.3, ge=0, le=1)
     lm_weight: float = Field(0.0, ge=0)
-    length_bonus: float = Field(0.0, description="added to the score for each token")
+    length_bonus: float = Field(0.0, description="added to the score for each token, the end included")
     max_length_ratio: float = Field(1.0, gt=0, description="most tokens, relative to the encoder's frames")
     min_length_ratio: float = Field(0.0, ge=0, le=1, description="fewest tokens, relative to the encoder's frames")
+    pre_beam: float | None = Field(
+        1.5,
+        gt=0,
+        description="CTC scores the best pre_beam * beam tokens after each hypothesis by decoder and language model; "
+        "null: all tokens",
+    )
+    detect_end: bool = Field(
+        True, description="stop where sentences that end at the last lengths are hopeless, even if longer ones may win"
+    )
+
+    def candidates(self, vocabulary: int) -> int:
+        """How many tokens CTC scores after each hypothesis."""
+        return vocabulary if self.pre_beam is None else min(vocabulary, max(1, int(self.pre_beam * self.beam)))
 
 
 class Scorer(Protocol):
     """What predicts tokens one at a time: the decoder, a language model."""
 
-    def step(self, tokens: Tensor, state: TransformerState) -> tuple[Tensor, TransformerState]:
-        """Tokens (K,) -> log probabilities (K, V) of the next one, and the new state."""
+    def step(self, tokens: Tensor, state: TransformerState) -> Tensor:
+        """Tokens (B, K) -> log probabilities (B, K, V) of the next one; the state goes on by these tokens."""
         ...
 
 
@@ -56,10 +68,10 @@ class Weighted:
 
 @dataclass(frozen=True)
 class PrefixState:
-    """CTC's view of K prefixes.
+    """CTC's view of prefixes.
 
-    `label` and `blank` (K, T): log probability that the frames up to t give exactly this prefix, ending in its last
-    token, or in a blank. `score` (K,): log probability of all sentences that begin with it. `last` (K,): its last
+    `label` and `blank` (B, K, T): log probability that the frames up to t give exactly this prefix, ending in its last
+    token, or in a blank. `score` (B, K): log probability of all sentences that begin with it. `last` (B, K): its last
     token, -1 for the empty one.
     """
 
@@ -68,65 +80,103 @@ class PrefixState:
     score: Tensor
     last: Tensor
 
+    def keep(self, utterances: Tensor) -> "PrefixState":
+        """The state of the utterances at these indices (B',) alone."""
+        return PrefixState(
+            self.label[utterances], self.blank[utterances], self.score[utterances], self.last[utterances]
+        )
+
 
 class CTCPrefixScorer:
     """Log probability, by CTC, that a sentence begins with a prefix (Watanabe et al. 2017, algorithm 2).
 
-    The recursions over frames are sums in the log domain, written as cumulative ones: dividing the forward variable
-    of a token by the product of its frames' probabilities turns the recursion into a running sum.
-    Computed in double precision.
+    The recursions over frames are written without a loop: dividing the forward variable of a token by the product of
+    its frames' probabilities turns the recursion into a running sum. Computed in double precision.
     """
 
-    def __init__(self, log_probs: Tensor, boundary: int) -> None:
-        """Log probabilities (T, V), and the id that ends a sentence."""
+    def __init__(self, log_probs: Tensor, lengths: Tensor, boundary: int) -> None:
+        """Log probabilities (B, T, V) of utterances of the given lengths (B,), and the id that ends a sentence."""
         # Apple's GPUs know no double precision.
-        log_probs = log_probs.cpu() if log_probs.device.type == "mps" else log_probs
-        self.log_probs, self.boundary = log_probs.double(), boundary
-        self.cumulative = self.log_probs.cumsum(0)
+        home = torch.device("cpu") if log_probs.device.type == "mps" else log_probs.device
+        self.log_probs = log_probs.to(home, torch.float64).transpose(1, 2).contiguous()  # (B, V, T)
+        self.last_frame, self.boundary = lengths.to(home) - 1, boundary
+        beyond = torch.arange(log_probs.shape[1], device=home) > self.last_frame[:, None]
+        self.probs = self.log_probs.exp().masked_fill(beyond[:, None], 0.0)
 
     def start(self) -> PrefixState:
-        """The empty prefix."""
-        blank = self.cumulative[:, BLANK_ID][None]
+        """The empty prefix of each utterance, (B, 1)."""
+        blank = self.log_probs[:, None, BLANK_ID].cumsum(-1)
         return PrefixState(
             label=torch.full_like(blank, -torch.inf),
             blank=blank,
-            score=blank.new_zeros(1),
-            last=torch.full((1,), -1, device=blank.device),
+            score=torch.zeros_like(blank[..., 0]),
+            last=torch.full_like(blank[..., 0], -1, dtype=torch.long),
         )
 
-    def scores(self, state: PrefixState) -> Tensor:
-        """Scores (K, V) of each prefix with one more token; with the boundary, that of the sentence as it stands."""
+    def scores(self, state: PrefixState, tokens: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Log probabilities of each prefix with one more token, and of the sentence as it stands.
+
+        Args:
+            state: of the prefixes.
+            tokens: (B, K, C) those to score, -inf for blank and boundary; None: all, in their order.
+
+        Returns:
+            (B, K, C) and (B, K).
+        """
         total = torch.logaddexp(state.label, state.blank)
-        before = self._earlier(total, state.last)
-        width = max(1, LARGEST // self.log_probs.numel())
-        scores = torch.cat([(part[..., None] + self.log_probs).logsumexp(1) for part in before.split(width)])
+        before, peak = _scaled(_earlier(total, state.last))
+        blank, blank_peak = _scaled(_earlier(state.blank, state.last))
+        rows = _rows(state.last)
+        if tokens is None:
+            tokens = torch.arange(self.boundary + 1, device=total.device).expand(*total.shape[:2], -1)
+            summed = before @ self.probs.transpose(1, 2)
+        else:
+            summed = (self.probs[rows[..., None], tokens] @ before[..., None])[..., 0]
+        scores = summed.log() + peak
         # A token after itself needs a blank between.
-        repeated = (state.last >= 0).nonzero().flatten()
-        if len(repeated):
-            last = state.last[repeated]
-            after_blank = self._earlier(state.blank[repeated], last) + self.log_probs[:, last].T
-            scores[repeated, last] = after_blank.logsumexp(1)
-        scores[:, BLANK_ID] = -torch.inf
-        scores[:, self.boundary] = total[:, -1]
-        return scores
+        again = (self.probs[rows, state.last.clamp(min=0)] * blank).sum(-1, keepdim=True).log() + blank_peak
+        scores = torch.where(tokens == state.last[..., None], again, scores)
+        scores = scores.masked_fill((tokens == BLANK_ID) | (tokens == self.boundary), -torch.inf)
+        end = self.last_frame[:, None, None].expand(-1, total.shape[1], 1)
+        return scores, total.gather(2, end)[..., 0]
 
     def extend(self, state: PrefixState, parents: Tensor, tokens: Tensor, scores: Tensor) -> PrefixState:
-        """The state of the prefixes `parents` (K',), each with one of `tokens` (K',) added; `scores` as scored."""
-        total = torch.logaddexp(state.label, state.blank)
-        last = state.last[parents]
-        source = torch.where((tokens == last)[:, None], state.blank[parents], total[parents])
-        cumulative, frame = self.cumulative[:, tokens].T, self.log_probs[:, tokens].T
-        label = cumulative + torch.logcumsumexp(self._earlier(source, last) - (cumulative - frame), dim=1)
-        blanks, blank_frame = self.cumulative[:, BLANK_ID], self.log_probs[:, BLANK_ID]
-        blank = blanks + torch.logcumsumexp(self._earlier(label, tokens) - (blanks - blank_frame), dim=1)
-        return PrefixState(label, blank, scores[parents, tokens], tokens)
+        """The state of the prefixes `parents` (B, K'), each with one of `tokens` (B, K') added; `scores` as scored."""
+        rows = _rows(parents)
+        label, blank, last = state.label[rows, parents], state.blank[rows, parents], state.last.gather(1, parents)
+        source = torch.where((tokens == last)[..., None], blank, torch.logaddexp(label, blank))
+        label = _running(_earlier(source, last), self.log_probs[rows, tokens])
+        blank = _running(_earlier(label, tokens), self.log_probs[:, None, BLANK_ID])
+        return PrefixState(label, blank, scores, tokens)
 
-    @staticmethod
-    def _earlier(forward: Tensor, last: Tensor) -> Tensor:
-        """The value of the frame before; before the first one only the empty prefix has happened."""
-        shifted = functional.pad(forward[:, :-1], (1, 0), value=-torch.inf)
-        shifted[:, 0] = torch.where(last < 0, 0.0, shifted[:, 0])
-        return shifted
+    def keep(self, utterances: Tensor) -> None:
+        """Forget all but the utterances at these indices (B',)."""
+        self.log_probs, self.probs = self.log_probs[utterances], self.probs[utterances]
+        self.last_frame = self.last_frame[utterances]
+
+
+def _rows(places: Tensor) -> Tensor:
+    """Indices (B, 1) that go with indices (B, K) into each utterance's own."""
+    return torch.arange(len(places), device=places.device)[:, None]
+
+
+def _earlier(forward: Tensor, last: Tensor) -> Tensor:
+    """The value of (B, K, T) a frame before; before the first frame only the empty prefix has happened."""
+    shifted = functional.pad(forward[..., :-1], (1, 0), value=-torch.inf)
+    shifted[..., 0].masked_fill_(last < 0, 0.0)
+    return shifted
+
+
+def _scaled(log: Tensor) -> tuple[Tensor, Tensor]:
+    """Log values (B, K, T) as multiples of their greatest, and its logarithm (B, K, 1)."""
+    peak = log.amax(-1, keepdim=True).clamp(min=torch.finfo(log.dtype).min)
+    return (log - peak).exp(), peak
+
+
+def _running(source: Tensor, log_probs: Tensor) -> Tensor:
+    """x[t] = log(exp(x[t - 1]) + exp(source[t])) + log_probs[t], all (B, K, T)."""
+    product = log_probs.cumsum(-1)
+    return product + torch.logcumsumexp(source - (product - log_probs), dim=-1)
 
 
 def greedy(log_probs: Tensor) -> tuple[list[int], float]:
@@ -141,101 +191,157 @@ def greedy(log_probs: Tensor) -> tuple[list[int], float]:
 
 
 def beam_search(
-    frames: int,
+    lengths: Tensor,
     boundary: int,
     config: DecodingConfig,
     weighted: list[Weighted],
     ctc: CTCPrefixScorer | None,
     ctc_weight: float,
-    device: torch.device,
-) -> tuple[list[int], float]:
-    """The best sentence found for one utterance, without boundaries, and its score.
+) -> list[tuple[list[int], float]]:
+    """The best sentence found for each utterance, without boundaries, and its score.
 
     Each step keeps the `beam` best of all hypotheses with one more token; those that took the boundary are finished
-    and leave the beam. The search ends when no running hypothesis can pass the best finished one any more.
+    and leave the beam. An utterance is done when no running hypothesis can pass its best finished one any more, or
+    when the end seems past (Watanabe et al. 2017, equation 50).
 
     Args:
-        frames: T of the encoder's output, from which lengths are bounded.
+        lengths: frames of the encoder's output (B,), from which the sentences' lengths are bounded.
         boundary: the id that begins and ends sentences, the last one.
-        config: beam, length bonus and bounds.
+        config: beam, length bonus and bounds, and where to stop.
         weighted: decoder and language model.
         ctc: prefix scores, where they count.
         ctc_weight: their weight.
-        device: where hypotheses' tokens live for the scorers.
     """
-    longest = max(1, int(config.max_length_ratio * frames))
-    shortest = min(longest, int(config.min_length_ratio * frames))
     # Scores are added up in double precision, on the CPU where the device has none.
-    home = torch.device("cpu") if device.type == "mps" else device
-    vocabulary = boundary + 1
-    sentences: list[list[int]] = [[]]
-    scores = torch.zeros(1, dtype=torch.float64, device=home)
-    last = torch.full((1,), boundary, device=device)
-    states = [part.state for part in weighted]
+    home = torch.device("cpu") if lengths.device.type == "mps" else lengths.device
+    beam = _Beam(lengths.to(home), boundary, config)
+    last = torch.full((len(lengths), 1), boundary, device=lengths.device)
     prefix = ctc.start() if ctc else None
-    finished = _Finished(config)
+    chosen = config.candidates(boundary + 1)
+    pruned = ctc is not None and 0 < ctc_weight < 1 and len(weighted) > 0 and chosen <= boundary
 
-    for length in range(longest + 1):
-        total = scores[:, None].repeat(1, vocabulary)
-        for number, part in enumerate(weighted):
-            log_probs, states[number] = part.scorer.step(last, states[number])
-            total += part.weight * log_probs.to(home, torch.float64)
-        prefix_scores = None
+    while beam.running:
+        added = torch.zeros(*last.shape, boundary + 1, dtype=torch.float64, device=home)
+        for part in weighted:
+            added += part.weight * part.scorer.step(last, part.state).to(home, torch.float64)
+        ended, candidates, prefix_scores = added[..., boundary], None, None
         if ctc and prefix:
-            prefix_scores = ctc.scores(prefix)
-            total += ctc_weight * (prefix_scores - prefix.score[:, None])
-        total[:, BLANK_ID] = -torch.inf
-        ended = total[:, boundary].clone()
-        total += config.length_bonus
-        total[:, boundary] = ended
-        if length == longest:
-            total[:, :boundary] = -torch.inf
-        elif length < shortest and total[:, :boundary].isfinite().any():
-            total[:, boundary] = -torch.inf
+            candidates = added.topk(chosen, dim=-1).indices if pruned else None
+            prefix_scores, whole = ctc.scores(prefix, candidates)
+            added = added if candidates is None else added.gather(2, candidates)
+            added = added + ctc_weight * (prefix_scores - prefix.score[..., None])
+            ended = ended + ctc_weight * (whole - prefix.score)
+        if candidates is None:
+            candidates = torch.arange(boundary + 1, device=home).expand_as(added)
+        parents, places, tokens = beam.advance(added, ended, candidates)
+        if prefix_scores is not None:
+            prefix_scores = prefix_scores[_rows(parents), parents, places]
 
-        best, places = total.flatten().topk(min(config.beam, total.numel()))
-        places = places[best.isfinite()]
-        parents, tokens = places // vocabulary, places % vocabulary
-        for parent in parents[tokens == boundary].tolist():
-            finished.add(sentences[parent], float(ended[parent]))
-        parents, tokens = parents[tokens != boundary], tokens[tokens != boundary]
-        if len(tokens) == 0:
-            break
-        scores = total[parents, tokens]
-        sentences = [
-            [*sentences[parent], token] for parent, token in zip(parents.tolist(), tokens.tolist(), strict=True)
-        ]
-        if finished.settles(float(scores.max()), length + 1, longest):
-            break
+        kept = beam.leave()
+        if kept is not None:
+            parents, tokens = parents[kept], tokens[kept]
+            for part in weighted:
+                part.state.keep(kept.to(lengths.device))
+            if ctc and prefix and prefix_scores is not None:
+                ctc.keep(kept)
+                prefix, prefix_scores = prefix.keep(kept), prefix_scores[kept]
+        for part in weighted:
+            part.state.select(parents.to(lengths.device))
         if ctc and prefix and prefix_scores is not None:
             prefix = ctc.extend(prefix, parents, tokens, prefix_scores)
-        last = tokens.to(device)
-        states = [state.select(parents.to(device)) for state in states]
-    return finished.best
+        last = tokens.to(lengths.device)
+    return beam.results
 
 
-class _Finished:
-    """The finished hypotheses: the best one, and the best score of each length."""
+class _Beam:
+    """The hypotheses of all utterances that are not done, and the best finished sentence of each."""
 
-    def __init__(self, config: DecodingConfig) -> None:
-        self.bonus = max(0.0, config.length_bonus)
-        self.best: tuple[list[int], float] = ([], -torch.inf)
-        self.by_length: dict[int, float] = {}
+    def __init__(self, lengths: Tensor, boundary: int, config: DecodingConfig) -> None:
+        self.boundary, self.config = boundary, config
+        self.longest = (config.max_length_ratio * lengths.double()).long().clamp(min=1)
+        self.shortest = (config.min_length_ratio * lengths.double()).long().minimum(self.longest)
+        self.utterances = list(range(len(lengths)))
+        self.results: list[tuple[list[int], float]] = [([], -torch.inf)] * len(lengths)
+        self.scores = lengths.new_zeros(len(lengths), 1, dtype=torch.float64)  # -inf: finished
+        self.sentences = lengths.new_zeros(len(lengths), 1, 0, dtype=torch.long)
+        self.best_score = lengths.new_full((len(lengths),), -torch.inf, dtype=torch.float64)
+        self.best = lengths.new_full((len(lengths), 0), boundary, dtype=torch.long)
+        #: The best score of the sentences that ended with 0, 1, ... tokens, each (B,); -inf: none did.
+        self.ended: list[Tensor] = []
 
-    def add(self, sentence: list[int], score: float) -> None:
-        """Keep what matters of a finished hypothesis."""
-        self.by_length[len(sentence)] = max(score, self.by_length.get(len(sentence), -torch.inf))
-        if score > self.best[1]:
-            self.best = (sentence, score)
+    @property
+    def running(self) -> bool:
+        """Whether anything is left to search."""
+        return len(self.utterances) > 0
 
-    def settles(self, running: float, length: int, longest: int) -> bool:
-        """Whether running hypotheses of that length, the best with that score, cannot win any more.
+    def advance(self, added: Tensor, ended: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Choose the best of all hypotheses with one more token.
 
-        Log probabilities only lower a score, so without a bonus a worse one never wins. With a bonus that bound is
-        loose, and the end is also believed to be past where the last lengths finished hopelessly (Watanabe et al.
-        2017, equation 50).
+        Args:
+            added: what each token adds to a hypothesis's score (B, K, C).
+            ended: what its end adds (B, K).
+            tokens: the tokens (B, K, C); blank and boundary among them are passed over.
+
+        Returns:
+            Of the hypotheses chosen, each (B, K'): the index of its parent, that of its token among the parent's
+            candidates, and the token. Those that ended remain, with a score of -inf and no meaning.
         """
-        if self.best[1] >= running + self.bonus * (longest - length):
-            return True
-        recent = [self.by_length.get(count, torch.inf) for count in range(length - LENGTHS_ON_END, length)]
-        return self.bonus > 0 and max(recent) < self.best[1] - HOPELESS
+        length, count = self.sentences.shape[2], tokens.shape[2]
+        added = added.masked_fill((tokens == BLANK_ID) | (tokens == self.boundary), -torch.inf)
+        added = added.masked_fill((self.longest <= length)[:, None, None], -torch.inf)
+        totals = torch.cat([added, ended[..., None]], dim=2) + (self.scores[..., None] + self.config.length_bonus)
+        totals = totals.masked_fill(self.scores[..., None] == -torch.inf, -torch.inf)
+        if self.config.min_length_ratio > 0:
+            goes_on = totals[..., :-1].isfinite().any(2).any(1)
+            totals[..., -1].masked_fill_(((length < self.shortest) & goes_on)[:, None], -torch.inf)
+        totals = totals.flatten(1)
+        best, index = totals.topk(min(self.config.beam, totals.shape[1]))
+        parents, places = index // (count + 1), index % (count + 1)
+        finished = places == count
+
+        score, slot = best.masked_fill(~finished, -torch.inf).max(1)
+        rows = _rows(parents)
+        before = self.sentences[rows, parents]
+        sentence = functional.pad(before[rows, slot[:, None]][:, 0], (0, 1), value=self.boundary)
+        self.best = functional.pad(self.best, (0, 1), value=self.boundary)
+        self.best = torch.where((score > self.best_score)[:, None], sentence, self.best)
+        self.best_score = self.best_score.maximum(score)
+        self.ended.append(score)
+
+        places = places.clamp(max=count - 1)
+        chosen = tokens[rows, parents, places]
+        self.scores = best.masked_fill(finished, -torch.inf)
+        self.sentences = torch.cat([before, chosen[..., None]], dim=2)
+        return parents, places, chosen
+
+    def leave(self) -> Tensor | None:
+        """Let the utterances that are done go; the indices of those left (B',), or None where all are."""
+        done = self._done()
+        flags = done.tolist()
+        if not any(flags):
+            return None
+        for place, utterance in enumerate(self.utterances):
+            if flags[place]:
+                sentence = self.best[place].tolist()
+                self.results[utterance] = (sentence[: sentence.index(self.boundary)], float(self.best_score[place]))
+        kept = (~done).nonzero().flatten()
+        self.utterances = [utterance for utterance, gone in zip(self.utterances, flags, strict=True) if not gone]
+        for name in ("longest", "shortest", "scores", "sentences", "best_score", "best"):
+            setattr(self, name, getattr(self, name)[kept])
+        self.ended = [scores[kept] for scores in self.ended]
+        return kept
+
+    def _done(self) -> Tensor:
+        """Whether no running hypothesis can win any more, or none is likely to, (B,).
+
+        Log probabilities only lower a score, so a hypothesis can gain no more than the bonus of each token to come.
+        """
+        length, bonus = self.sentences.shape[2], max(0.0, self.config.length_bonus)
+        running = self.scores.amax(1)
+        done = (self.best_score >= running + bonus * (self.longest - length + 1)) | (running == -torch.inf)
+        # As ESPnet has it, the lengths looked at end two tokens before the one just found.
+        if self.config.detect_end and length > LENGTHS_ON_END + 1:
+            recent = torch.stack(self.ended[length - LENGTHS_ON_END - 2 : length - 2])
+            hopeless = (recent > -torch.inf) & (recent < self.best_score - HOPELESS)
+            done |= hopeless.all(0)
+        return done

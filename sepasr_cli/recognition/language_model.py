@@ -1,9 +1,9 @@
 """A Transformer language model over the recogniser's tokens, for shallow fusion in the beam search.
 
-Letters: B batch (or hypothesis), U token, D feature, V vocabulary.
+Letters: B batch, K hypothesis, U token, D feature, V vocabulary.
 """
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from pydantic import Field
 from torch import Tensor, nn
@@ -15,6 +15,7 @@ from sepasr_cli.recognition.transformer_decoder import (
     TransformerConfig,
     TransformerStack,
     TransformerState,
+    log_softmax,
     teacher_forcing,
 )
 from sepasr_cli.saved_model import SavedModel
@@ -27,6 +28,7 @@ class LanguageModelConfig(TransformerConfig):
     size: int = Field(512, gt=0)
     heads: int = Field(8, gt=0)
     embedding: int = Field(128, gt=0)
+    positions: Literal["sinusoidal", "none"] = "none"
     vocabulary: Vocabulary | None = Field(None, description="the recogniser's; None: filled in when it is trained")
 
 
@@ -55,8 +57,7 @@ class LanguageModel(SavedModel[LanguageModelConfig]):
 
     def logits(self, tokens: Tensor) -> Tensor:
         """Tokens (B, U), the first one the boundary -> logits (B, U, V) of the tokens after them."""
-        x, _ = self.stack(self.enlarge(self.embedding(tokens)), self.start())
-        return self.out(x)
+        return self.out(self.stack(self.enlarge(self.embedding(tokens)), self.start()))
 
     def forward(self, targets: Tensor, target_lengths: Tensor) -> Tensor:
         """Negative log-likelihood (B,), in nats, of whole sentences (B, U), their end included."""
@@ -67,9 +68,8 @@ class LanguageModel(SavedModel[LanguageModelConfig]):
 
     def start(self) -> TransformerState:
         """The state before the first token."""
-        return TransformerState(length=0, past=())
+        return self.stack.start()
 
-    def step(self, tokens: Tensor, state: TransformerState) -> tuple[Tensor, TransformerState]:
-        """One more token for each hypothesis, (B,) -> log probabilities (B, V) of the next one, and the new state."""
-        x, state = self.stack(self.enlarge(self.embedding(tokens[:, None])), state)
-        return self.out(x[:, 0]).float().log_softmax(-1), state
+    def step(self, tokens: Tensor, state: TransformerState) -> Tensor:
+        """One more token of each hypothesis, (B, K) -> log probabilities (B, K, V) of the next one."""
+        return log_softmax(self.out(self.stack.step(self.enlarge(self.embedding(tokens)), state)))

@@ -18,7 +18,12 @@ from sepasr_cli.recognition.beam_search import CTCPrefixScorer, DecodingConfig, 
 from sepasr_cli.recognition.conformer import Conformer, ConformerConfig, valid_frames
 from sepasr_cli.recognition.language_model import LanguageModel
 from sepasr_cli.recognition.tokens import BLANK_ID, TokenKind, Vocabulary
-from sepasr_cli.recognition.transformer_decoder import TransformerDecoder, TransformerDecoderConfig, teacher_forcing
+from sepasr_cli.recognition.transformer_decoder import (
+    TransformerDecoder,
+    TransformerDecoderConfig,
+    log_softmax,
+    teacher_forcing,
+)
 from sepasr_cli.saved_model import SavedModel
 from sepasr_cli.settings import Settings
 
@@ -140,7 +145,7 @@ class Recognizer(SavedModel[RecognizerConfig]):
 
     def ctc_log_probs(self, encoded: Tensor) -> Tensor:
         """Log probabilities (B, T, V) of each frame's token."""
-        return self.ctc_head(encoded).float().log_softmax(-1)
+        return log_softmax(self.ctc_head(encoded))
 
     def ctc_loss(self, encoded: Tensor, lengths: Tensor, targets: Tensor, target_lengths: Tensor) -> Tensor:
         """CTC loss (B,) in nats (Graves et al. 2006); zero where the frames are too few for the tokens."""
@@ -158,7 +163,7 @@ class Recognizer(SavedModel[RecognizerConfig]):
         )
         return loss.to(log_probs.device)
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def transcribe(
         self,
         audio: Tensor,
@@ -175,11 +180,8 @@ class Recognizer(SavedModel[RecognizerConfig]):
         training = self.training
         self.eval()
         try:
-            encoded, frames = self.encode(audio, lengths)
-            return [
-                self._decode(example[:length][None], decoding, language_model)
-                for example, length in zip(encoded, frames.tolist(), strict=True)
-            ]
+            found = self._decode(*self.encode(audio, lengths), decoding, language_model)
+            return [Hypothesis(self.vocabulary.decode(tokens), tuple(tokens), score) for tokens, score in found]
         finally:
             self.train(training)
 
@@ -193,24 +195,24 @@ class Recognizer(SavedModel[RecognizerConfig]):
         if language_model.vocabulary != self.vocabulary:
             raise SepasrError("the language model's vocabulary is not the recogniser's; train it on the same tokens")
 
-    def _decode(self, encoded: Tensor, decoding: DecodingConfig, language_model: LanguageModel | None) -> Hypothesis:
-        """The best sentence of one utterance, encoded (1, T, D)."""
-        log_probs = self.ctc_log_probs(encoded)[0]
-        boundary = self.vocabulary.boundary_id
+    def _decode(
+        self, encoded: Tensor, frames: Tensor, decoding: DecodingConfig, language_model: LanguageModel | None
+    ) -> list[tuple[list[int], float]]:
+        """Tokens and score of the best sentence of each utterance: encoded (B, T, D), frames (B,)."""
+        log_probs = self.ctc_log_probs(encoded)
         if decoding.method == "greedy":
-            tokens, score = greedy(log_probs)
-        else:
-            ctc_weight = 0.0 if decoding.method == "attention" else decoding.ctc_weight
-            weighted = []
-            if self.decoder is None:
-                ctc_weight = 1.0
-            elif ctc_weight < 1:
-                weighted.append(Weighted(self.decoder, self.decoder.start(encoded), 1 - ctc_weight))
-            if language_model is not None and decoding.lm_weight > 0:
-                weighted.append(Weighted(language_model, language_model.start(), decoding.lm_weight))
-            ctc = CTCPrefixScorer(log_probs, boundary) if ctc_weight > 0 else None
-            tokens, score = beam_search(len(log_probs), boundary, decoding, weighted, ctc, ctc_weight, encoded.device)
-        return Hypothesis(self.vocabulary.decode(tokens), tuple(tokens), score)
+            return [greedy(example[:length]) for example, length in zip(log_probs, frames.tolist(), strict=True)]
+        ctc_weight = 0.0 if decoding.method == "attention" else decoding.ctc_weight
+        weighted = []
+        if self.decoder is None:
+            ctc_weight = 1.0
+        elif ctc_weight < 1:
+            weighted.append(Weighted(self.decoder, self.decoder.start(encoded, frames), 1 - ctc_weight))
+        if language_model is not None and decoding.lm_weight > 0:
+            weighted.append(Weighted(language_model, language_model.start(), decoding.lm_weight))
+        boundary = self.vocabulary.boundary_id
+        ctc = CTCPrefixScorer(log_probs, frames, boundary) if ctc_weight > 0 else None
+        return beam_search(frames, boundary, decoding, weighted, ctc, ctc_weight)
 
 
 def smoothed_loss(logits: Tensor, targets: Tensor, smoothing: float) -> Tensor:

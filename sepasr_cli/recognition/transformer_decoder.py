@@ -1,12 +1,12 @@
 """Transformer layers that look backwards only, and the attention decoder made of them (Vaswani et al. 2017).
 
 Pre-norm, sinusoidal positions, inputs scaled by the root of their size: ESPnet's layout. Every stack runs in two ways
-that give the same numbers: over whole sentences (training), or one token at a time with cached keys and values.
-Letters: B batch (or hypothesis), U token, T frame of the encoder, D feature, H head, V vocabulary.
+that give the same numbers: over whole sentences (training), or one token at a time for all hypotheses of a search.
+Letters: B batch, K hypothesis, U token, T frame of the encoder, D feature, H head, L layer, N node, V vocabulary.
 """
 
 import math
-from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 from pydantic import Field, model_validator
@@ -19,6 +19,12 @@ from sepasr_cli.settings import Settings
 
 #: Keys and values of one attention, each (B, H, U or T, D / H).
 KeysValues = tuple[Tensor, Tensor]
+
+#: Steps of a search for which its cache has room before it is tidied.
+STEPS_AHEAD = 16
+
+#: As ESPnet's layer norms have it.
+NORM_EPSILON = 1e-12
 
 
 class TransformerDecoderConfig(Settings):
@@ -35,6 +41,9 @@ class TransformerConfig(TransformerDecoderConfig):
     """The sizes of a stack with its width."""
 
     size: int = Field(256, gt=0)
+    positions: Literal["sinusoidal", "none"] = Field(
+        "sinusoidal", description="what tells the place of a token; none: only that it sees nothing after it"
+    )
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -56,26 +65,76 @@ def teacher_forcing(targets: Tensor, lengths: Tensor, boundary: int) -> tuple[Te
     return given, answer.scatter(1, lengths[:, None], boundary)
 
 
-@dataclass(frozen=True)
 class TransformerState:
-    """What one-token-at-a-time decoding remembers of B hypotheses.
+    """What decoding one token at a time remembers of B utterances with K hypotheses each.
 
-    `memory` holds the encoder's keys and values a layer; its batch is 1 where all hypotheses share them.
+    The hypotheses of an utterance are a tree, most of whose nodes they share. Keys and values are kept once a node, and
+    each hypothesis attends to all nodes of its utterance through a mask that shows it its ancestors alone. So choosing
+    hypotheses moves a row of the mask, never keys or values; nodes without descendants are cleared away at times.
     """
 
-    length: int
-    past: tuple[KeysValues, ...]
-    memory: tuple[KeysValues, ...] = ()
-    memory_valid: Tensor | None = None
+    def __init__(self, memory: tuple[KeysValues, ...] = (), memory_mask: Tensor | None = None) -> None:
+        """Keys and values of the encoder's output, a layer each, with a mask to add to scores, (B, 1, 1, T)."""
+        self.memory, self.memory_mask = memory, memory_mask
+        self.length = 0
+        self._used = 0
+        #: Keys and values of all nodes (L, 2, B, H, N, D / H), made with the first token; some are not used yet.
+        self._nodes: Tensor | None = None
+        #: What to add to the scores of nodes (B, K, N): zero for a hypothesis's own, else -inf.
+        self._hidden: Tensor | None = None
 
-    def select(self, hypotheses: Tensor) -> "TransformerState":
-        """The state of the hypotheses at these indices (any number of them, repeats allowed)."""
-        past = tuple((keys[hypotheses], values[hypotheses]) for keys, values in self.past)
-        if not self.memory or self.memory[0][0].shape[0] == 1:
-            return replace(self, past=past)
-        memory = tuple((keys[hypotheses], values[hypotheses]) for keys, values in self.memory)
-        valid = None if self.memory_valid is None else self.memory_valid[hypotheses]
-        return replace(self, past=past, memory=memory, memory_valid=valid)
+    def begin_step(self, tokens: Tensor, layers: int, heads: int, width: int, like: Tensor) -> None:
+        """Make room for one more node for each of tokens (B, K), which only its own hypothesis sees."""
+        batch, hypotheses = tokens.shape
+        if self._nodes is None or self._hidden is None:
+            room = STEPS_AHEAD * hypotheses
+            self._nodes = like.new_empty(layers, 2, batch, heads, room, width)
+            self._hidden = like.new_full((batch, hypotheses, room), -torch.inf)
+        elif self._used + hypotheses > self._nodes.shape[4]:
+            self._tidy(STEPS_AHEAD * hypotheses)
+        self._hidden[:, :, self._used : self._used + hypotheses].diagonal(dim1=1, dim2=2).zero_()
+        self._used += hypotheses
+        self.length += 1
+
+    def remember(self, layer: int, new: KeysValues) -> KeysValues:
+        """Keep the keys and values (B, H, K, D / H) of a step that has begun; returns those of all nodes."""
+        assert self._nodes is not None
+        kept = self._nodes[layer, :, :, :, : self._used]
+        count = new[0].shape[2]
+        kept[0, :, :, -count:], kept[1, :, :, -count:] = new
+        return kept[0], kept[1]
+
+    @property
+    def mask(self) -> Tensor:
+        """What to add to scores (B, H, K, N) of the nodes."""
+        assert self._hidden is not None
+        return self._hidden[:, None, :, : self._used]
+
+    def select(self, parents: Tensor) -> None:
+        """Go on with the hypotheses at these indices (B, K') of each utterance, repeats allowed."""
+        assert self._hidden is not None
+        self._hidden = self._hidden.gather(1, parents[..., None].expand(-1, -1, self._hidden.shape[2]))
+
+    def keep(self, utterances: Tensor) -> None:
+        """Forget all but the utterances at these indices (B',)."""
+        self.memory = tuple((keys[utterances], values[utterances]) for keys, values in self.memory)
+        self.memory_mask = None if self.memory_mask is None else self.memory_mask[utterances]
+        if self._nodes is not None and self._hidden is not None:
+            self._nodes, self._hidden = self._nodes[:, :, utterances], self._hidden[utterances]
+
+    def _tidy(self, room: int) -> None:
+        """Drop the nodes that no hypothesis descends from, and make room for so many more."""
+        assert self._nodes is not None and self._hidden is not None
+        alive = (self._hidden == 0).any(1)
+        count = int(alive.sum(1).max())
+        # Utterances with fewer live nodes keep some dead ones, which stay hidden.
+        order = alive.sort(dim=1, descending=True, stable=True).indices[:, :count]
+        layers, _, _, heads, _, width = self._nodes.shape
+        index = order[None, None, :, None, :, None].expand(layers, 2, -1, heads, -1, width)
+        self._nodes = functional.pad(self._nodes.gather(4, index), (0, 0, 0, room))
+        hidden = self._hidden.gather(2, order[:, None].expand(-1, self._hidden.shape[1], -1))
+        self._hidden = functional.pad(hidden, (0, room), value=-torch.inf)
+        self._used = count
 
 
 class Attention(nn.Module):
@@ -90,14 +149,12 @@ class Attention(nn.Module):
         """(B, U, D) -> keys and values, each (B, H, U, D / H)."""
         return self._split(self.key(x)), self._split(self.value(x))
 
-    def forward(self, x: Tensor, memory: KeysValues, valid: Tensor | None = None, causal: bool = False) -> Tensor:
-        """x (B, U, D) attends to the keys and values, where valid (B, T): -> (B, U, D)."""
-        keys, values = (part.expand(x.shape[0], -1, -1, -1) for part in memory)
+    def forward(self, x: Tensor, memory: KeysValues, mask: Tensor | None = None, causal: bool = False) -> Tensor:
+        """x (B, U, D) attends to the keys and values, whose scores have `mask` added: -> (B, U, D)."""
         mixed = functional.scaled_dot_product_attention(
             self._split(self.query(x)),
-            keys,
-            values,
-            attn_mask=None if valid is None else valid[:, None, None],
+            *memory,
+            attn_mask=mask,
             dropout_p=self.dropout if self.training else 0.0,
             is_causal=causal,
         )
@@ -114,25 +171,24 @@ class TransformerLayer(nn.Module):
         super().__init__()
         size = config.size
         self.own = Attention(size, config.heads, config.attention_dropout)
-        self.own_norm = nn.LayerNorm(size)
+        self.own_norm = nn.LayerNorm(size, NORM_EPSILON)
         self.cross = Attention(size, config.heads, config.attention_dropout) if cross else None
-        self.cross_norm = nn.LayerNorm(size) if cross else None
+        self.cross_norm = nn.LayerNorm(size, NORM_EPSILON) if cross else None
         self.feed_forward = FeedForward(size, config.feed_forward, nn.ReLU(), config.dropout)
-        self.feed_forward_norm = nn.LayerNorm(size)
+        self.feed_forward_norm = nn.LayerNorm(size, NORM_EPSILON)
         self.dropout = nn.Dropout(config.dropout)
 
-    def forward(
-        self, x: Tensor, past: KeysValues | None, memory: KeysValues | None, memory_valid: Tensor | None
-    ) -> tuple[Tensor, KeysValues]:
-        """x (B, U, D) -> (B, U, D) and the keys and values of all tokens so far. With `past`, U is 1."""
+    def forward(self, x: Tensor, state: TransformerState, number: int, step: bool) -> Tensor:
+        """Whole sentences (B, U, D), or in a `step` one token of each hypothesis (B, K, D), by layer `number`."""
         normed = self.own_norm(x)
-        keys, values = self.own.keys_values(normed)
-        if past is not None:
-            keys, values = torch.cat([past[0], keys], dim=2), torch.cat([past[1], values], dim=2)
-        x = x + self.dropout(self.own(normed, (keys, values), causal=past is None))
-        if self.cross is not None and self.cross_norm is not None and memory is not None:
-            x = x + self.dropout(self.cross(self.cross_norm(x), memory, memory_valid))
-        return x + self.dropout(self.feed_forward(self.feed_forward_norm(x))), (keys, values)
+        new = self.own.keys_values(normed)
+        if step:
+            x = x + self.dropout(self.own(normed, state.remember(number, new), state.mask))
+        else:
+            x = x + self.dropout(self.own(normed, new, causal=True))
+        if self.cross is not None and self.cross_norm is not None:
+            x = x + self.dropout(self.cross(self.cross_norm(x), state.memory[number], state.memory_mask))
+        return x + self.dropout(self.feed_forward(self.feed_forward_norm(x)))
 
 
 class TransformerStack(nn.Module):
@@ -140,30 +196,39 @@ class TransformerStack(nn.Module):
 
     def __init__(self, config: TransformerConfig, cross: bool) -> None:
         super().__init__()
-        self.size = config.size
+        self.size, self.heads, self.positions = config.size, config.heads, config.positions
         self.dropout = nn.Dropout(config.dropout)
         self.layers = nn.ModuleList(TransformerLayer(config, cross) for _ in range(config.blocks))
-        self.norm = nn.LayerNorm(config.size)
+        self.norm = nn.LayerNorm(config.size, NORM_EPSILON)
 
-    def memory(self, encoded: Tensor) -> tuple[KeysValues, ...]:
-        """The keys and values of the encoder's output (B, T, D), a layer each."""
+    def start(self, encoded: Tensor | None = None, lengths: Tensor | None = None) -> TransformerState:
+        """The state before the first token, with the encoder's output (B, T, D) of the given lengths (B,)."""
+        if encoded is None:
+            return TransformerState()
         crossings = (layer.cross for layer in self.layers if isinstance(layer, TransformerLayer))
-        return tuple(cross.keys_values(encoded) for cross in crossings if cross is not None)
+        memory = tuple(cross.keys_values(encoded) for cross in crossings if cross is not None)
+        mask = None
+        if lengths is not None:
+            valid = valid_frames(lengths, encoded.shape[1])[:, None, None]
+            mask = torch.zeros_like(valid, dtype=memory[0][0].dtype).masked_fill(~valid, -torch.inf)
+        return TransformerState(memory, mask)
 
-    def forward(self, x: Tensor, state: TransformerState) -> tuple[Tensor, TransformerState]:
-        """x (B, U, D): whole sentences with a fresh state, or one more token (U = 1) with any state."""
-        positions = torch.arange(state.length, state.length + x.shape[1], device=x.device)
-        x = self.dropout(x * math.sqrt(self.size) + sinusoids(positions, self.size))
-        past = []
+    def forward(self, x: Tensor, state: TransformerState) -> Tensor:
+        """Whole sentences (B, U, D), which leave the state as it is."""
+        return self._layers(x, state, torch.arange(x.shape[1], device=x.device), step=False)
+
+    def step(self, x: Tensor, state: TransformerState) -> Tensor:
+        """One more token of each hypothesis, (B, K, D); the state goes on by it."""
+        position = torch.full((1,), state.length, device=x.device)
+        state.begin_step(x[..., 0], len(self.layers), self.heads, self.size // self.heads, x)
+        return self._layers(x, state, position, step=True)
+
+    def _layers(self, x: Tensor, state: TransformerState, positions: Tensor, step: bool) -> Tensor:
+        if self.positions == "sinusoidal":
+            x = self.dropout(x * math.sqrt(self.size) + sinusoids(positions, self.size))
         for number, layer in enumerate(self.layers):
-            x, kept = layer(
-                x,
-                state.past[number] if state.past else None,
-                state.memory[number] if state.memory else None,
-                state.memory_valid,
-            )
-            past.append(kept)
-        return self.norm(x), replace(state, length=state.length + x.shape[1], past=tuple(past))
+            x = layer(x, state, number, step)
+        return self.norm(x)
 
 
 class TransformerDecoder(nn.Module):
@@ -177,15 +242,17 @@ class TransformerDecoder(nn.Module):
 
     def start(self, encoded: Tensor, lengths: Tensor | None = None) -> TransformerState:
         """The state before the first token, for encoded (B, T, D) of the given lengths (B,)."""
-        valid = None if lengths is None else valid_frames(lengths, encoded.shape[1])
-        return TransformerState(length=0, past=(), memory=self.stack.memory(encoded), memory_valid=valid)
+        return self.stack.start(encoded, lengths)
 
     def forward(self, encoded: Tensor, lengths: Tensor, tokens: Tensor) -> Tensor:
         """Teacher forcing: tokens (B, U), the first one the boundary -> logits (B, U, V) of the tokens after them."""
-        x, _ = self.stack(self.embedding(tokens), self.start(encoded, lengths))
-        return self.out(x)
+        return self.out(self.stack(self.embedding(tokens), self.start(encoded, lengths)))
 
-    def step(self, tokens: Tensor, state: TransformerState) -> tuple[Tensor, TransformerState]:
-        """One more token for each hypothesis, (B,) -> log probabilities (B, V) of the next one, and the new state."""
-        x, state = self.stack(self.embedding(tokens[:, None]), state)
-        return self.out(x[:, 0]).float().log_softmax(-1), state
+    def step(self, tokens: Tensor, state: TransformerState) -> Tensor:
+        """One more token of each hypothesis, (B, K) -> log probabilities (B, K, V) of the next one."""
+        return log_softmax(self.out(self.stack.step(self.embedding(tokens), state)))
+
+
+def log_softmax(logits: Tensor) -> Tensor:
+    """Log probabilities over the last axis, in single precision or better."""
+    return logits.log_softmax(-1, dtype=torch.promote_types(logits.dtype, torch.float32))

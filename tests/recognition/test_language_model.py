@@ -20,17 +20,17 @@ def test_a_vocabulary_is_needed():
 
 
 @torch.no_grad()
-def test_cached_steps_equal_whole_sentences():
+@pytest.mark.parametrize("positions", ["sinusoidal", "none"])
+def test_cached_steps_equal_whole_sentences(positions):
     torch.manual_seed(0)
-    model = LanguageModel(TINY).eval()
+    model = LanguageModel(TINY.model_copy(update={"positions": positions})).eval()
     targets, lengths = torch.tensor([[2, 3, 4, 5], [6, 7, -1, -1], [-1, -1, -1, -1]]), torch.tensor([4, 2, 0])
     losses = model(targets, lengths)
     boundary = VOCABULARY.boundary_id
     for sentence, length, expected in zip(targets, lengths, losses, strict=True):
         state, last, total = model.start(), boundary, 0.0
         for token in [*sentence[:length].tolist(), boundary]:
-            log_probs, state = model.step(torch.tensor([last]), state)
-            total -= float(log_probs[0, token])
+            total -= float(model.step(torch.tensor([[last]]), state)[0, 0, token])
             last = token
         assert total == pytest.approx(float(expected), rel=1e-4)
 

@@ -10,30 +10,42 @@ def test_defaults_build():
         assert len(TransformerDecoder(TransformerDecoderConfig(), 256, 30).stack.layers) == 6
 
 
+@torch.no_grad()
 def test_cached_steps_equal_teacher_forcing():
     torch.manual_seed(0)
     decoder = TransformerDecoder(TINY, 12, 7).eval()
-    encoded, lengths, tokens = torch.randn(3, 9, 12), torch.tensor([9, 4, 1]), torch.randint(0, 7, (3, 6))
+    encoded, lengths, tokens = torch.randn(3, 9, 12), torch.tensor([9, 4, 1]), torch.randint(0, 7, (3, 40))
     expected = decoder(encoded, lengths, tokens).log_softmax(-1)
     state = decoder.start(encoded, lengths)
-    for place in range(6):
-        found, state = decoder.step(tokens[:, place], state)
-        torch.testing.assert_close(found, expected[:, place], rtol=1e-4, atol=1e-5)
+    for place in range(40):
+        found = decoder.step(tokens[:, place, None], state)
+        torch.testing.assert_close(found[:, 0], expected[:, place], rtol=1e-4, atol=1e-5)
 
 
-def test_selected_hypotheses_go_on_as_themselves():
+@torch.no_grad()
+def test_chosen_hypotheses_go_on_as_themselves():
+    """A random search of many steps, with utterances leaving it, against teacher forcing of each sentence."""
+    random = torch.Generator().manual_seed(0)
     torch.manual_seed(0)
     decoder = TransformerDecoder(TINY, 12, 7).eval()
-    encoded, tokens = torch.randn(1, 9, 12), torch.tensor([[6, 2, 3], [6, 4, 5], [6, 4, 1]])
-    expected = decoder(encoded.expand(3, -1, -1), torch.tensor([9] * 3), tokens)[:, -1].log_softmax(-1)
-    _, state = decoder.step(torch.tensor([6]), decoder.start(encoded))
-    _, state = decoder.step(torch.tensor([2, 4]), state.select(torch.tensor([0, 0])))
-    found, _ = decoder.step(torch.tensor([3, 5, 1]), state.select(torch.tensor([0, 1, 1])))
-    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
-
-    # The same where each hypothesis has its own encoder output.
-    state = decoder.start(encoded.repeat(2, 1, 1), torch.tensor([9, 3]))
-    _, state = decoder.step(torch.tensor([6, 6]), state)
-    alone = decoder(encoded, torch.tensor([3]), torch.tensor([[6, 2]]))[0, -1].log_softmax(-1)
-    found, _ = decoder.step(torch.tensor([2]), state.select(torch.tensor([1])))
-    torch.testing.assert_close(found[0], alone, rtol=1e-4, atol=1e-5)
+    encoded, lengths = torch.randn(4, 9, 12), torch.tensor([9, 4, 1, 6])
+    state = decoder.start(encoded, lengths)
+    tokens = torch.full((4, 1), 6)
+    sentences = tokens[..., None]
+    for step in range(50):
+        found = decoder.step(tokens, state)
+        if step % 7 == 0:
+            flat = sentences.flatten(0, 1)
+            each = torch.arange(len(encoded)).repeat_interleave(sentences.shape[1])
+            expected = decoder(encoded[each], lengths[each], flat)[:, -1].log_softmax(-1)
+            torch.testing.assert_close(found.flatten(0, 1), expected, rtol=1e-4, atol=1e-5)
+        if step in (20, 30):
+            left = torch.tensor([2, 0]) if step == 20 else torch.tensor([1])
+            state.keep(left)
+            encoded, lengths, sentences = encoded[left], lengths[left], sentences[left]
+        hypotheses = 1 + step % 5
+        parents = torch.randint(sentences.shape[1], (len(encoded), hypotheses), generator=random)
+        tokens = torch.randint(7, parents.shape, generator=random)
+        state.select(parents)
+        rows = torch.arange(len(encoded))[:, None]
+        sentences = torch.cat([sentences[rows, parents], tokens[..., None]], dim=2)
