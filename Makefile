@@ -1,4 +1,5 @@
 # make test    everything is set up, then linted, type-checked and tested
+# make parity  ESPnet is installed in a folder of its own and our models compared with its, with the same weights
 # make demo    everything is set up, then the debug recipe runs end to end
 # make benchmarks    the peers are set up in an environment of their own, then all benchmarks run
 # TORCH=...    another PyTorch than the CPU build, such as TORCH="torch --index-url https://download.pytorch.org/whl/cu128"
@@ -9,10 +10,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO := runs/demo
 PEERS := .venv-peers
+PARITY := .parity
 ESPNET := espnet==202511 torch_complex==0.4.4 ci_sdr==0.0.2
 BENCHMARKS := startup tfgridnet
 
-.PHONY: test demo slow benchmarks clean
+.PHONY: test demo slow parity benchmarks clean
 
 # Made again only when the dependencies change.
 $(VENV)/installed: pyproject.toml
@@ -29,6 +31,15 @@ test: $(VENV)/installed
 
 slow: $(VENV)/installed
 	$(BIN)/pytest -m slow
+
+# Without dependencies, as they would bring another PyTorch; what ESPnet imports is listed in full.
+$(PARITY)/installed: tests/parity/requirements.txt $(VENV)/installed
+	rm -rf $(PARITY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target $(PARITY) -r $<
+	touch $@
+
+parity: $(PARITY)/installed
+	PYTHONPATH=$(PARITY) $(BIN)/pytest tests/parity
 
 demo: $(VENV)/installed
 	rm -rf $(DEMO)
@@ -53,4 +64,8 @@ benchmarks: $(PEERS)/installed
 	set -e; for name in $(BENCHMARKS); do $(PEERS)/bin/python -W ignore benchmarks/$$name.py; done
 
 clean:
+<<<<<<< HEAD
 	rm -rf $(VENV) $(PEERS) build *.egg-info .mypy_cache .ruff_cache .pytest_cache
+=======
+	rm -rf $(VENV) $(PARITY) build *.egg-info .mypy_cache .ruff_cache .pytest_cache
+>>>>>>> a8f433d (Parity with ESPnet: TF-GridNet and neural MVDR by its weights; make parity)

@@ -18,6 +18,7 @@ from sepasr_cli.recognition.beam_search import DecodingConfig
 from sepasr_cli.recognition.recognizer import RecognizerConfig
 from sepasr_cli.scoring.words import Normalisation
 from sepasr_cli.separation import SeparatorConfig
+from sepasr_cli.separation.mask_mvdr import MaskMVDRConfig
 from sepasr_cli.separation.tfgridnet import TFGridNetConfig
 from sepasr_cli.settings import Settings, validate
 from sepasr_cli.simulation.config import SimulationConfig
@@ -99,13 +100,19 @@ class Recipe(Settings):
                 f"separation.microphones is {self.separation.microphones}, but simulation.array.microphones is "
                 f"{self.simulation.array.microphones}; a separator takes at most the microphones there are"
             )
-        if self.pretrain_sep.loss == "mask" and self.separation.kind != "mask_mvdr":
+        if self.pretrain_sep.loss == "mask":
+            self._masks_are_made()
+        self._references_are_made()
+        return self
+
+    def _masks_are_made(self) -> None:
+        if not isinstance(self.separation, MaskMVDRConfig):
             raise ValueError(
                 f"pretrain_sep.loss is mask, which a separation of kind {self.separation.kind} has none of; "
                 "choose l1 or si_sdr"
             )
-        self._references_are_made()
-        return self
+        if not self.separation.noise_mask:
+            raise ValueError("pretrain_sep.loss is mask, which needs separation.noise_mask: true; change one of them")
 
     def _references_are_made(self) -> None:
         wanted = {

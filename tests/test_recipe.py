@@ -165,7 +165,10 @@ def test_what_an_override_breaks_names_it(load, tmp_path: Path) -> None:
         ("base: recipe.yaml", ": 'base' names recipe.yaml, which is made from this recipe itself; remove one 'base'"),
         ("sed: 1", ": unknown key 'sed', is seed meant?; allowed: corpora, decoding, "),
         ("separation: {blokcs: 1}", ": unknown key 'separation.blokcs', is blocks meant?; allowed: activation, "),
-        ("separation: {kind: mask_mvdr, blocks: 1}", ": unknown key 'separation.blocks'; allowed: diagonal_loading"),
+        (
+            "separation: {kind: mask_mvdr, blocks: 1}",
+            ": unknown key 'separation.blocks'; allowed: beamformer, ",
+        ),
         ("simulation: {array: {kind: circular, spacing: 1}}", ": unknown key 'simulation.array.spacing'; allowed: h"),
         ("corpora: {train: [{kind: folder, pth: x, path: y}]}", ": unknown key 'corpora.train.0.pth', is path meant?"),
         ("corpora: {train: [{kind: ldc, path: y}]}", ": 'corpora.train.0.kind': found 'ldc', expected one of 'an4', "),
@@ -176,6 +179,10 @@ def test_what_an_override_breaks_names_it(load, tmp_path: Path) -> None:
         ("simulation: {mixtures: {valid: 5}}", ": 'simulation.mixtures.valid': found 'valid', expected 'train', 'dev'"),
         ("pretrain_sep: {loss: l2}", ": 'pretrain_sep.loss': found 'l2', expected 'l1', 'si_sdr' or 'mask'"),
         ("pretrain_sep: {loss: mask}", ": pretrain_sep.loss is mask, which a separation of kind tfgridnet has none"),
+        (
+            "separation: {kind: mask_mvdr, noise_mask: false}\npretrain_sep: {loss: mask}",
+            ": pretrain_sep.loss is mask, which needs separation.noise_mask: true",
+        ),
         ("seed: -1", ": 'seed': found -1, expected a number greater than or equal to 0"),
         ("sample_rate: 4000", ": 'sample_rate': found 4000, expected a number greater than or equal to 8000"),
         ("simulation: 5", ": 'simulation': found 5, expected settings as `key: value`"),

@@ -7,6 +7,7 @@ Filtering for Noise Reduction" (IEEE TASLP 2010), equation 18.
 Axes: B batch, S speaker, C source (the speakers, then the noise), M microphone, N sample, T frame, F frequency.
 """
 
+from collections.abc import Callable
 from typing import ClassVar, Literal
 
 import torch
@@ -20,8 +21,16 @@ from sepasr_cli.saved_model import SavedModel
 from sepasr_cli.separation.stft import Stft, deviation, differing, valid
 from sepasr_cli.settings import Settings
 
-#: Added to the loading, the masks' sums and the trace: far below any sound at the level of 1 that the model works at.
+#: Added to the masks' sums: far below any mask.
 EPSILON = 1e-10
+#: Added to the diagonal where there is no loading: a matrix of zeros can then be solved for.
+SINGULAR = 1e-20
+MASKS: dict[str, Callable[[Tensor], Tensor]] = {
+    "sigmoid": torch.sigmoid,
+    "relu": torch.relu,
+    "tanh": torch.tanh,
+    "clamp": lambda x: x.clamp(0, 1),
+}
 
 
 class MaskMVDRConfig(Settings):
@@ -44,8 +53,21 @@ class MaskMVDRConfig(Settings):
     #: Units of each LSTM in each direction, and of the projection after it.
     lstm: int = Field(default=512, gt=0)
     projection: int = Field(default=512, gt=0)
-    #: Loading of the noise covariance, as a part of its mean eigenvalue.
-    diagonal_loading: float = Field(default=1e-7, gt=0)
+    #: Whether noise has a mask of its own; without one, all that disturbs a speaker is the other speakers.
+    noise_mask: bool = True
+    mask: Literal["sigmoid", "relu", "tanh", "clamp"] = "sigmoid"
+    #: Masks are never below this; 0 leaves them as they are.
+    mask_floor: float = Field(default=0.0, ge=0, lt=1)
+    #: The MVDR filter in Souden's form, or by the speaker's relative transfer function (RTF), which the power method
+    #: finds in `power_iterations`.
+    beamformer: Literal["souden", "rtf"] = "souden"
+    power_iterations: int = Field(default=2, ge=2)
+    #: Loading of the noise covariance's diagonal, as a part of its trace (0: none), and what is added to it and to the
+    #: filter's denominator: by default far below any sound at the level of 1.
+    diagonal_loading: float = Field(default=1e-7, ge=0)
+    epsilon: float = Field(default=1e-10, gt=0)
+    #: Bring the mixture to unit deviation first, and the speakers back to its level.
+    unit_level: bool = True
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -54,6 +76,8 @@ class MaskMVDRConfig(Settings):
             raise ValueError(f"reference_microphone {found} must be below microphones {microphones}")
         if self.input == "phase" and self.microphones < 2:
             raise ValueError("input 'phase' needs at least 2 microphones; choose 'log' for a single one")
+        if self.speakers == 1 and not self.noise_mask:
+            raise ValueError("noise_mask is false with 1 speaker; then nothing is left to separate it from")
         if self.hop > self.fft_size // 2:
             raise ValueError(f"hop {self.hop} must be at most half of fft_size {self.fft_size}")
         return self
@@ -95,7 +119,7 @@ class MaskMVDR(SavedModel[MaskMVDRConfig]):
         self.stft = Stft(config.fft_size, config.hop)
         parts = 2 * config.microphones - 1 if config.input == "phase" else 1
         self.estimator = ProjectedBLSTM(parts * self.stft.frequencies, config.layers, config.lstm, config.projection)
-        self.to_masks = nn.Linear(config.projection, (config.speakers + 1) * self.stft.frequencies)
+        self.to_masks = nn.Linear(config.projection, self.sources * self.stft.frequencies)
 
     def forward(self, mixture: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Separate mixtures.
@@ -116,10 +140,9 @@ class MaskMVDR(SavedModel[MaskMVDRConfig]):
         masks = self._estimate(spectrum, lengths)
         with torch.autocast(mixture.device.type, enabled=False):
             if mixture.shape[1] == 1:
-                separated = masks[:, :-1] * spectrum
+                separated = masks[:, : self.config.speakers] * spectrum
             else:
-                reference, loading = self.config.reference_microphone, self.config.diagonal_loading
-                separated = beamform(spectrum, masks, reference, loading)
+                separated = beamform(spectrum, masks, self.config)
             return self.stft.synthesise(separated, size, lengths) * level
 
     @property
@@ -127,8 +150,13 @@ class MaskMVDR(SavedModel[MaskMVDRConfig]):
         """Whether other numbers of microphones than the configured one are taken."""
         return self.config.input != "phase"
 
+    @property
+    def sources(self) -> int:
+        """How many masks there are."""
+        return self.config.speakers + self.config.noise_mask
+
     def masks(self, mixture: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """The masks of the speakers, then of the noise, of mixtures (B, M, N): (B, S + 1, T, F), within 0 and 1.
+        """The masks of the speakers, then of the noise where it has one, of mixtures (B, M, N): (B, C, T, F).
 
         Raises:
             SepasrError: where the reference microphone is not among the mixture's.
@@ -137,7 +165,7 @@ class MaskMVDR(SavedModel[MaskMVDRConfig]):
         return self._estimate(self._analyse(mixture, lengths)[0], lengths)
 
     def _analyse(self, mixture: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor]:
-        """The spectrum (B, M, T, F) of the mixture at unit deviation, and that deviation (B, 1, 1)."""
+        """The spectrum (B, M, T, F) of the mixture divided by its level, and that level (B, 1, 1)."""
         channels, reference = mixture.shape[1], self.config.reference_microphone
         if not self.any_microphones and channels != self.config.microphones:
             raise SepasrError(
@@ -151,7 +179,7 @@ class MaskMVDR(SavedModel[MaskMVDRConfig]):
             )
         with torch.autocast(mixture.device.type, enabled=False):
             mixture = mixture.float()
-            level = deviation(mixture, lengths)
+            level = deviation(mixture, lengths) if self.config.unit_level else mixture.new_ones(len(mixture), 1, 1)
             return self.stft.analyse(mixture / level, lengths), level
 
     def _estimate(self, spectrum: Tensor, lengths: Tensor | None) -> Tensor:
@@ -160,8 +188,9 @@ class MaskMVDR(SavedModel[MaskMVDRConfig]):
         frames = None if lengths is None else self.stft.frames(lengths)
         repeated = None if frames is None else frames.repeat_interleave(microphones).cpu()
         x = self.estimator(x.flatten(0, 1).transpose(0, 1), repeated)  # (T, B * M, projection)
-        masks = torch.sigmoid(self.to_masks(x).float())
-        masks = masks.unflatten(2, (self.config.speakers + 1, -1)).unflatten(1, (batch, microphones))
+        masks = MASKS[self.config.mask](self.to_masks(x).float())
+        masks = masks.clamp(min=self.config.mask_floor) if self.config.mask_floor else masks
+        masks = masks.unflatten(2, (self.sources, -1)).unflatten(1, (batch, microphones))
         masks = masks.mean(2).permute(1, 2, 0, 3)
         return masks if frames is None else masks * valid(frames, size)[:, None, :, None]
 
@@ -180,8 +209,8 @@ class MaskMVDR(SavedModel[MaskMVDRConfig]):
         return parts.transpose(1, 2).flatten(2)[:, None]
 
 
-def beamform(spectrum: Tensor, masks: Tensor, reference: int = 0, loading: float = 1e-7) -> Tensor:
-    """Souden's MVDR filter for each speaker, from masks, applied to the mixture.
+def beamform(spectrum: Tensor, masks: Tensor, config: MaskMVDRConfig) -> Tensor:
+    """The MVDR filter for each speaker, from masks, applied to the mixture.
 
     A source's covariance is the mean over frames weighted by its mask; what a speaker is to be separated from is the
     sum of the covariances of all other speakers and of the noise. Computed in double precision, as nearly singular
@@ -189,9 +218,8 @@ def beamform(spectrum: Tensor, masks: Tensor, reference: int = 0, loading: float
 
     Args:
         spectrum: of the mixture, complex, (B, M, T, F).
-        masks: of the speakers, then of the noise, (B, C, T, F).
-        reference: the microphone at which the speakers are estimated.
-        loading: added to the noise covariance's diagonal, as a part of its mean eigenvalue.
+        masks: of the speakers, then of the noise where there is one, (B, C, T, F).
+        config: speakers, reference microphone, form of the filter and its loading.
 
     Returns:
         The speakers' complex spectra, (B, S, T, F); zeros where there is silence.
@@ -201,13 +229,22 @@ def beamform(spectrum: Tensor, masks: Tensor, reference: int = 0, loading: float
     weights = weights / (weights.sum(-1, keepdim=True) + EPSILON)
     weighted = precise[:, None] * weights[:, :, :, None]
     covariance = weighted @ precise[:, None].mH  # (B, C, F, M, M)
-    speech = covariance[:, :-1]
+    speech = covariance[:, : config.speakers]
     noise = covariance.sum(1, keepdim=True) - speech
-    size = noise.shape[-1]
     trace = noise.diagonal(dim1=-2, dim2=-1).real.sum(-1)
-    diagonal = (loading * trace / size + EPSILON)[..., None, None]
-    ratio = torch.linalg.solve(noise + diagonal * torch.eye(size, dtype=noise.dtype, device=noise.device), speech)
-    total = ratio.diagonal(dim1=-2, dim2=-1).sum(-1)[..., None]
-    filters = ratio[..., reference] / (total + EPSILON)  # (B, S, F, M)
+    loading = config.diagonal_loading * trace + config.epsilon if config.diagonal_loading else SINGULAR + 0 * trace
+    eye = torch.eye(noise.shape[-1], dtype=noise.dtype, device=noise.device)
+    ratio, at = torch.linalg.solve(noise + loading[..., None, None] * eye, speech), config.reference_microphone
+    if config.beamformer == "souden":
+        total = ratio.diagonal(dim1=-2, dim2=-1).sum(-1)[..., None]
+        filters = ratio[..., at] / (total + config.epsilon)  # (B, S, F, M)
+    else:
+        rtf = ratio[..., at, None]
+        for _ in range(config.power_iterations - 2):
+            rtf = ratio @ rtf
+        rtf = speech @ rtf  # (B, S, F, M, 1)
+        filters = torch.linalg.solve(noise + SINGULAR * eye, rtf)
+        denominator = (rtf.mH @ filters).real + config.epsilon
+        filters = (filters * rtf[..., at, :, None].conj() / denominator)[..., 0]
     separated = torch.einsum("bsfm,bfmt->bstf", filters.conj(), precise)
     return separated.to(spectrum.dtype)

@@ -57,19 +57,22 @@ def test_impossible_sizes_are_refused(changes: dict[str, Any], named: str) -> No
         MaskMVDRConfig(**{**SMALL, **changes})
 
 
+@pytest.mark.parametrize("beamformer", ["souden", "rtf"])
 @pytest.mark.parametrize("reference", [0, 1])
-def test_oracle_masks_separate(reference: int) -> None:
+def test_oracle_masks_separate(reference: int, beamformer: Any) -> None:
     stft = Stft(128, 32)
     mixture, images = delayed_talkers()
     targets = images if reference == 0 else torch.stack([images[0, 0].roll(2), images[0, 1].roll(-3)])[None]
-    estimates = beamform(stft.analyse(mixture), oracle_masks(images, stft), reference)
+    config = MaskMVDRConfig(reference_microphone=reference, beamformer=beamformer)
+    estimates = beamform(stft.analyse(mixture), oracle_masks(images, stft), config)
     estimates = stft.synthesise(estimates, mixture.shape[2])
     gain = si_sdr(estimates, targets) - si_sdr(mixture[:, reference : reference + 1], targets)
     assert (gain > 10).all(), gain
 
 
-def test_filters_do_not_distort_a_lone_speaker() -> None:
-    """Souden's filter passes a rank-1 source unchanged at the reference microphone."""
+@pytest.mark.parametrize("beamformer", ["souden", "rtf"])
+def test_filters_do_not_distort_a_lone_speaker(beamformer: Any) -> None:
+    """The filter passes a rank-1 source unchanged at the reference microphone."""
     stft = Stft(64, 16)
     source = stft.analyse(torch.randn(1, 1, 2000))
     steering = torch.randn(1, 3, 1, 33, dtype=torch.complex64)
@@ -77,7 +80,8 @@ def test_filters_do_not_distort_a_lone_speaker() -> None:
     noise = torch.randn(1, 3, frames, 33, dtype=torch.complex64)
     active = (torch.arange(frames) < frames // 2).view(1, 1, -1, 1)
     masks = torch.cat((active, ~active), 1).expand(1, 2, frames, 33).float()
-    found = beamform(torch.where(active, spectrum, noise), masks, 1)[:, 0]
+    config = MaskMVDRConfig(speakers=1, reference_microphone=1, beamformer=beamformer)
+    found = beamform(torch.where(active, spectrum, noise), masks, config)[:, 0]
     torch.testing.assert_close(found[:, : frames // 2], spectrum[:, 1, : frames // 2], atol=1e-3, rtol=1e-3)
 
 
@@ -90,6 +94,26 @@ def test_any_number_of_microphones_and_speakers(trained: int, microphones: int, 
     masks = model.masks(mixture)
     assert masks.shape == (2, speakers + 1, model.stft.frames(500), 33)
     assert masks.min() >= 0 and masks.max() <= 1
+
+
+@pytest.mark.parametrize("beamformer", ["souden", "rtf"])
+def test_without_a_noise_mask_the_other_speakers_are_all_that_disturbs(beamformer: Any) -> None:
+    model, mixture = small(noise_mask=False, beamformer=beamformer), torch.randn(1, 2, 500)
+    masks = model.masks(mixture)
+    assert masks.shape[1] == 2
+    spectrum = model.stft.analyse(mixture / mixture.std())
+    silent_noise = torch.cat([masks, torch.zeros_like(masks[:, :1])], dim=1)
+    expected = beamform(spectrum, silent_noise, model.config.model_copy(update={"noise_mask": True}))
+    with torch.no_grad():
+        torch.testing.assert_close(model(mixture), model.stft.synthesise(expected, 500) * mixture.std())
+    with pytest.raises(ValidationError, match="noise_mask"):
+        MaskMVDRConfig(speakers=1, noise_mask=False)
+
+
+@pytest.mark.parametrize("mask", ["sigmoid", "relu", "tanh", "clamp"])
+def test_masks_stay_in_their_range(mask: Any) -> None:
+    masks = small(mask=mask, mask_floor=0.1).masks(torch.randn(1, 2, 500))
+    assert masks.min() >= 0.1 - 1e-6 and (mask == "relu" or masks.max() <= 1)
 
 
 def test_one_microphone_applies_the_masks() -> None:
