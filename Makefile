@@ -64,8 +64,4 @@ benchmarks: $(PEERS)/installed
 	set -e; for name in $(BENCHMARKS); do $(PEERS)/bin/python -W ignore benchmarks/$$name.py; done
 
 clean:
-<<<<<<< HEAD
-	rm -rf $(VENV) $(PEERS) build *.egg-info .mypy_cache .ruff_cache .pytest_cache
-=======
-	rm -rf $(VENV) $(PARITY) build *.egg-info .mypy_cache .ruff_cache .pytest_cache
->>>>>>> a8f433d (Parity with ESPnet: TF-GridNet and neural MVDR by its weights; make parity)
+	rm -rf $(VENV) $(PEERS) $(PARITY) build *.egg-info .mypy_cache .ruff_cache .pytest_cache
