@@ -95,6 +95,11 @@ def read(path: Path, start: float = 0.0, end: float | None = None) -> tuple[Audi
     return np.ascontiguousarray(samples.T), rate
 
 
+def channel(audio: Audio, microphone: int) -> Audio:
+    """What a microphone heard, (N,), of audio (M, N); audio of a single channel is that one's."""
+    return audio[microphone] if len(audio) > 1 else audio[0]
+
+
 def write(path: Path, audio: NDArray[np.floating], sample_rate: int, subtype: str | None = None) -> None:
     """Write audio of shape (M, N) or (N,), whole or not at all; the format is told by the ending.
 

@@ -68,12 +68,15 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
-def inside(folder: Path, name: str) -> Path:
-    """The path `name` below `folder`.
+def inside(folder: Path, name: str, link: str | None = None) -> Path:
+    """The path `name` below `folder`; below a `link` in it, which may lead elsewhere, where that leads.
 
     Raises:
         SepasrError: where `name` is absolute or leads out of `folder`.
     """
+    parts = Path(name).parts
+    if link is not None and parts[:1] == (link,) and ".." not in parts:
+        return folder / name
     resolved = (folder / name).resolve()
     if Path(name).is_absolute() or not resolved.is_relative_to(folder.resolve()):
         raise SepasrError(f"path '{name}' leads out of {folder}; use a path relative to that folder and below it")

@@ -19,6 +19,9 @@ Reference = Literal["direct", "early", "image"]
 
 Point = tuple[float, float, float]
 
+#: The link beside a manifest that leads to the folder of a published set, which stays where it lies.
+DATASET = "dataset"
+
 
 class Utterance(Settings):
     """One person speaking alone: a file, or the part of it between `start` and `end` seconds."""
@@ -34,13 +37,14 @@ class Utterance(Settings):
 
 
 class Source(Settings):
-    """One speaker of a mixture: what was said, when, how loud, and references (1, N) at the reference microphone."""
+    """One speaker of a mixture: what was said, when, how loud, and references (1, N) at the reference microphone.
+
+    A reference may also hold as many channels as the mixture, of which that of the reference microphone counts.
+    """
 
     speaker: str
     text: str | None = None
-    utterance: str = Field(
-        default="", description="id of the corpus utterance; empty where the mixture was not simulated here"
-    )
+    utterance: str = Field(default="", description="id of the corpus utterance; empty where none is known")
     start: float = Field(default=0.0, ge=0, description="seconds from the mixture's start")
     end: float = Field(gt=0)
     offset: float = Field(default=0.0, ge=0, description="seconds of the utterance left out at its start")
@@ -119,6 +123,7 @@ def read_manifest(path: Path, kind: type[SettingsType]) -> list[SettingsType]:
 
     Raises:
         SepasrError: naming the file and line of a broken record, a repeated id, or a path that leads out of the folder.
+            Of links, `dataset` alone may lead elsewhere; that it leads where the recipe says is for RunDir to check.
     """
     if not path.is_file():
         raise SepasrError(f"{path}: no such manifest; run `sepasr simulate` first")
@@ -140,7 +145,7 @@ def read_manifest(path: Path, kind: type[SettingsType]) -> list[SettingsType]:
                 seen[name] = number
             for file in _files(record):
                 try:
-                    inside(path.parent, file)
+                    inside(path.parent, file, link=DATASET)
                 except SepasrError as error:
                     raise SepasrError(f"{path}:{number}: {error}") from None
             records.append(record)

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import Field, model_validator
+from pydantic import Field, TypeAdapter, ValidationError, model_validator
 from typing_extensions import Self
 
 from sepasr_cli.corpora import CorpusConfig
+from sepasr_cli.datasets import DatasetConfig
 from sepasr_cli.errors import ArgumentError, SepasrError
 from sepasr_cli.files import fingerprint
 from sepasr_cli.manifest import Reference
@@ -49,6 +50,7 @@ class Recipe(Settings):
     seed: int = Field(0, ge=0)
     sample_rate: int = Field(16000, ge=8000, le=48000)
     corpora: Corpora = Corpora()
+    dataset: DatasetConfig | None = Field(None, description="a published set of mixtures, taken instead of simulation")
     simulation: SimulationConfig = SimulationConfig()
     separation: SeparatorConfig = TFGridNetConfig()
     recognition: RecognizerConfig = RecognizerConfig()
@@ -73,16 +75,13 @@ class Recipe(Settings):
             if isinstance(values.get(name, {}), dict):
                 values[name] = {"sample_rate": rate} | values.get(name, {})
         if isinstance(values["separation"], dict):
-            array = simulation.get("array", {})
-            microphones = array.get("microphones") if isinstance(array, dict) else None
-            defaults = {
-                "kind": "tfgridnet",
-                "microphones": microphones or SimulationConfig().array.microphones,
-                "speakers": simulation.get("speakers", SimulationConfig().speakers),
-                "reference_microphone": simulation.get("reference_microphone", 0),
-            }
-            values["separation"] = defaults | values["separation"]
+            values["separation"] = {"kind": "tfgridnet"} | _of_the_data(values) | values["separation"]
         return values
+
+    @property
+    def data(self) -> "DatasetConfig | SimulationConfig":
+        """Where the mixtures come from."""
+        return self.dataset or self.simulation
 
     @model_validator(mode="after")
     def _parts_fit(self) -> Self:
@@ -91,15 +90,20 @@ class Recipe(Settings):
                 raise ValueError(
                     f"{name}.sample_rate is {part.sample_rate}, sample_rate is {self.sample_rate}; state it once, above"
                 )
+        origin = "dataset" if self.dataset else "simulation"
         for name in ("speakers", "reference_microphone"):
-            ours, theirs = getattr(self.separation, name), getattr(self.simulation, name)
+            ours, theirs = getattr(self.separation, name), getattr(self.data, name)
             if ours != theirs:
-                raise ValueError(f"separation.{name} is {ours}, simulation.{name} is {theirs}; they must be equal")
-        if self.separation.microphones > self.simulation.array.microphones:
+                raise ValueError(f"separation.{name} is {ours}, {origin}.{name} is {theirs}; they must be equal")
+        if self.separation.microphones > self.data.microphones:
+            array = "the dataset's" if self.dataset else "simulation.array.microphones"
             raise ValueError(
-                f"separation.microphones is {self.separation.microphones}, but simulation.array.microphones is "
-                f"{self.simulation.array.microphones}; a separator takes at most the microphones there are"
+                f"separation.microphones is {self.separation.microphones}, but {array} is "
+                f"{self.data.microphones}; a separator takes at most the microphones there are"
             )
+        for name, training in (("pretrain_sep", self.pretrain_sep), ("joint_finetune", self.joint_finetune)):
+            if self.dataset is not None and training.dynamic_mixing:
+                raise ValueError(f"{name}.dynamic_mixing mixes in simulated rooms; leave it out, or leave dataset out")
         if self.pretrain_sep.loss == "mask":
             self._masks_are_made()
         self._references_are_made()
@@ -121,11 +125,17 @@ class Recipe(Settings):
             "joint_finetune.reference": (self.joint_finetune.reference,),
             "scoring.reference": (self.scoring.reference,),
         }
+        if self.dataset is not None and not self.dataset.references:
+            # Such a set is there to be transcribed.
+            return
+        made = ", ".join(self.data.references) or "none"
         for name, references in wanted.items():
             for reference in references:
-                if reference not in self.simulation.references:
-                    made = ", ".join(self.simulation.references) or "none"
-                    raise ValueError(f"{name} is {reference}, simulation.references has {made}; add it there")
+                if reference in self.data.references:
+                    continue
+                if self.dataset is not None:
+                    raise ValueError(f"{name} is {reference}, the dataset has {made}; choose among these")
+                raise ValueError(f"{name} is {reference}, simulation.references has {made}; add it there")
 
     def to_yaml(self) -> str:
         """Every value that is in force, as YAML; paths below `root` are relative to it."""
@@ -141,6 +151,26 @@ class Recipe(Settings):
         if root is not None:
             _change_paths(values, lambda _, path: _below(path, root))
         return values
+
+
+def _of_the_data(values: dict[str, Any]) -> dict[str, Any]:
+    """Microphones, speakers and the reference of a recipe's data, as its separator takes them over."""
+    if values.get("dataset") is not None:
+        try:
+            data = TypeAdapter(DatasetConfig).validate_python(values["dataset"])
+        except ValidationError:
+            # Told with its key when the recipe itself is validated.
+            return {}
+        names = ("microphones", "speakers", "reference_microphone")
+        return {name: getattr(data, name) for name in names}
+    simulation = values.get("simulation", {})
+    array = simulation.get("array", {})
+    microphones = array.get("microphones") if isinstance(array, dict) else None
+    return {
+        "microphones": microphones or SimulationConfig().microphones,
+        "speakers": simulation.get("speakers", SimulationConfig().speakers),
+        "reference_microphone": simulation.get("reference_microphone", 0),
+    }
 
 
 def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -251,6 +281,7 @@ def _change_paths(values: dict[str, Any], change: Callable[[str, str], str]) -> 
     for split in corpora.values() if isinstance(corpora, dict) else ():
         for corpus in split if isinstance(split, list) else ():
             _change(corpus, ("path", "speakers", "text_file"), change)
+    _change(values.get("dataset"), ("path", "transcripts"), change)
     for part, key, names in (("simulation", "noise", ("path",)), ("recognition", "features", ("name",))):
         if isinstance(values.get(part), dict):
             _change(values[part].get(key), names, change)

@@ -18,7 +18,7 @@ from filelock import FileLock, Timeout
 
 from sepasr_cli.errors import SepasrError
 from sepasr_cli.files import write_json, write_text
-from sepasr_cli.manifest import SPLITS
+from sepasr_cli.manifest import DATASET, SPLITS
 from sepasr_cli.progress import say
 
 if TYPE_CHECKING:
@@ -124,7 +124,23 @@ class RunDir:
             elif found:
                 remedy += f", with simulation.mixtures.{split} above 0"
             raise SepasrError(f"{path}: no mixtures of split '{split}' ({there}); {remedy}")
+        self._check_link()
         return path
+
+    def _check_link(self) -> None:
+        """See that the link to a published set leads where the recipe says: manifests may name what lies there."""
+        link = self.data / DATASET
+        if not link.is_symlink():
+            return
+        dataset = self.recipe().dataset
+        if dataset is None:
+            raise SepasrError(f"{link}: leads to {link.readlink()}, the recipe names no dataset; remove the link")
+        if not link.is_dir() or link.resolve() != dataset.path.resolve():
+            there = "" if link.is_dir() else ", which is not there"
+            raise SepasrError(
+                f"{link}: leads to {link.readlink()}{there}; the recipe's dataset is in {dataset.path}; run "
+                f"`sepasr simulate {self.path}`, with --set root=FOLDER or --set dataset.path=FOLDER where it has moved"
+            )
 
     def require_model(self, folder: str) -> Path:
         """The folder of a trained model: separator, recognizer or joint.

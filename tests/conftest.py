@@ -1,5 +1,6 @@
 """Tiny models with random weights, and a run of them in small, which any test can use."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -136,3 +137,117 @@ def _mixture(folder: Path, number: int, texts: bool) -> Mixture:
         text = f"ABC {number}" if texts else None
         sources.append(Source(speaker=speaker, text=text, end=1.0, direct=file, early=file, image=file))
     return Mixture(id=name, audio=f"test/{name}.flac", sample_rate=8000, duration=1.0, sources=tuple(sources))
+
+
+@pytest.fixture(scope="session")
+def publish() -> Callable[..., Path]:
+    """Writes a published set in small: `publish(kind, folder, rate=8000, length="max")`, a few mixtures a split."""
+
+    def make(kind: str, folder: Path, rate: int = 8000, length: str = "max") -> Path:
+        wav = Path(f"wav{rate // 1000}k") / length
+        if kind in ("wsj0_2mix", "whamr"):
+            for split, names in WSJ_MIXTURES.items():
+                for name in names:
+                    if kind == "whamr":
+                        _write_whamr(folder / wav / split, name, rate)
+                    else:
+                        _write_wsj0_2mix(folder, wav / split, name, rate)
+            write_wsj_transcripts(folder / "wsj0")
+        elif kind == "librimix":
+            for subset, name in (("train-100", "1-2-3_4-5-6"), ("dev", "11-2-3_14-5-6"), ("test", "21-2-3_24-5-6")):
+                s1, s2, noise = signals(name, rate, 3)
+                mixtures = {"mix_clean": s1 + s2, "mix_both": s1 + s2 + noise, "mix_single": s1 + noise}
+                for place, samples in {"s1": s1, "s2": s2, "noise": noise, **mixtures}.items():
+                    _write(folder / wav / subset / place / f"{name}.wav", samples[:1], rate)
+                for number, utterance in enumerate(name.split("_")):
+                    speaker, chapter, _ = utterance.split("-")
+                    table = folder / "LibriSpeech" / speaker / chapter / f"{speaker}-{chapter}.trans.txt"
+                    table.parent.mkdir(parents=True)
+                    table.write_text(f"{utterance} {['ONE', 'TWO'][number]} GO\n")
+        elif kind == "sms_wsj":
+            _write_sms_wsj(folder, rate)
+        else:
+            assert kind == "libricss"
+            for number in (0, 1):
+                session = folder / f"OV10/overlap_ratio_10.0_sil0.1_1.0_session{number}_actual10.1"
+                _write(session / "record/raw_recording.wav", np.tile(sum(signals("x", rate, 2)), (7, 1))[:7], rate)
+                (session / "transcription").mkdir()
+                (session / "transcription/meeting_info.txt").write_text(
+                    "start_time\tend_time\tspeaker\tutterance_id\ttranscription\n"
+                    "0.05\t0.3\t1188\t1188-1-2\tGO\n0.2\t0.4\t237\t237-1-2\tTWO\n"
+                )
+        return folder
+
+    return make
+
+
+#: Names of wsj0-2mix, which tell the utterances.
+WSJ_MIXTURES = {
+    "tr": ["01to030v_0.5_20ga010m_-0.5", "01to0301_1_20ga0101_-1"],
+    "cv": ["01to0302_0.2_20ga0102_-0.2"],
+    "tt": ["050a0501_2_22ga0101_-2"],
+}
+
+
+def signals(name: str, rate: int, count: int) -> list[np.ndarray]:
+    """Signals (2, N) with the ups and downs of speech, of half a second."""
+    draw = np.random.default_rng(sum(name.encode()))
+    level = np.repeat(draw.random((count, 10)), rate // 20, axis=1)
+    return [0.1 * np.stack([one, 0.9 * np.roll(one, 2)]) for one in level * draw.standard_normal(level.shape)]
+
+
+def _write(path: Path, samples: np.ndarray, rate: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, samples.T, rate, subtype="FLOAT")
+
+
+def _write_wsj0_2mix(folder: Path, below: Path, name: str, rate: int) -> None:
+    for room, channels in (("", 1), ("_anechoic", 8), ("_reverb", 8)):
+        s1, s2 = (np.tile(one, (4, 1))[:channels] * (1 + len(room)) / 2 for one in signals(name, rate, 2))
+        for place, samples in (("s1", s1), ("s2", s2), ("mix", s1 + s2)):
+            # Every microphone hears something else.
+            scaled = samples / (1 + np.arange(channels))[:, None]
+            _write(folder / f"2speakers{room}" / below / place / f"{name}.wav", scaled, rate)
+
+
+def _write_whamr(folder: Path, name: str, rate: int) -> None:
+    noise = signals(name[::-1], rate, 1)[0] / 4
+    _write(folder / "noise" / f"{name}.wav", noise, rate)
+    for room in ("anechoic", "reverb"):
+        s1, s2 = (one * (2 if room == "reverb" else 1) for one in signals(name, rate, 2))
+        mixtures = {"clean": s1 + s2, "both": s1 + s2 + noise, "single": s1 + noise}
+        for place, samples in {"s1": s1, "s2": s2, **{f"mix_{key}": one for key, one in mixtures.items()}}.items():
+            _write(folder / f"{place}_{room}" / f"{name}.wav", samples, rate)
+
+
+def write_wsj_transcripts(folder: Path) -> None:
+    """What is said in the utterances of WSJ_MIXTURES."""
+    folder.mkdir(parents=True)
+    utterances = {part for names in WSJ_MIXTURES.values() for name in names for part in name.split("_")[::2]}
+    said = "".join(f"One {'two' if name[0] == '0' else 'go'} [tap] . ({name})\n" for name in sorted(utterances))
+    (folder / "all.dot").write_text(said)
+
+
+def _write_sms_wsj(folder: Path, rate: int) -> None:
+    sets: dict[str, dict[str, object]] = {}
+    for split in ("train_si284", "cv_dev93", "test_eval92"):
+        name = f"0_4k6c0303_{'4k4c0319' if split != 'test_eval92' else '440c0401'}"
+        early = [np.tile(one, (3, 1)) for one in signals(split, rate, 2)]
+        frames = early[0].shape[1]
+        paths: dict[str, object] = {}
+        for kind, samples in (("observation", sum(early)), ("noise", 0 * early[0])):
+            _write(folder / kind / split / f"{name}.wav", samples, rate)
+            paths["noise_image" if kind == "noise" else kind] = f"/made/there/{kind}/{split}/{name}.wav"
+        for number, samples in enumerate(early):
+            _write(folder / "early" / split / f"{name}_{number}.wav", samples, rate)
+        paths["speech_reverberation_early"] = [f"/made/there/early/{split}/{name}_{number}.wav" for number in (0, 1)]
+        sets[split] = {
+            name: {
+                "speaker_id": ["4k6", "4k4"],
+                "kaldi_transcription": ["ONE TWO", "GO"],
+                "num_samples": {"original_source": [frames, frames // 2], "observation": frames},
+                "offset": [0, 100],
+                "audio_path": paths,
+            }
+        }
+    (folder / "sms_wsj.json").write_text(json.dumps({"datasets": sets}))

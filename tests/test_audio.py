@@ -180,3 +180,9 @@ def test_find(tmp_path: Path) -> None:
     # A hidden folder above the one that is searched hides nothing.
     assert [path.name for path in audio.find(tmp_path / ".git")] == ["x.wav"]
     assert os.fspath(audio.find(tmp_path)[0]).startswith(os.fspath(tmp_path))
+
+
+def test_channel() -> None:
+    sound = np.arange(6, dtype=np.float32).reshape(2, 3)
+    assert audio.channel(sound, 1).tolist() == [3, 4, 5]
+    assert audio.channel(sound[:1], 1).tolist() == [0, 1, 2]

@@ -45,6 +45,16 @@ decoding: {method: greedy}
 """
 
 
+#: A published set in small, without noise or reverberation, for separation alone.
+SET = """
+sample_rate: 8000
+dataset: {kind: whamr, path: whamr, room: anechoic, transcripts: whamr/wsj0}
+separation: {kind: tfgridnet, fft_size: 64, hop: 32, blocks: 1, embedding: 4, lstm: 4, heads: 2, qk_size: 66}
+recognition: {features: {kind: filterbank, mels: 20, fft_size: 256, hop: 80}}
+pretrain_sep: {max_steps: 1, batch_size: 1, segment_seconds: 0.3}
+"""
+
+
 @dataclass(frozen=True)
 class Case:
     """A row of bad_input.md."""
@@ -62,8 +72,8 @@ def read_cases() -> list[Case]:
     ]
 
 
-def make_world() -> None:
-    """A corpus of six people, recordings, and a finished run, in the working folder."""
+def make_world(publish: Callable[..., Path]) -> None:
+    """A corpus of six people, recordings, a finished run, and a published set with its run, in the working folder."""
     draw = np.random.default_rng(0)
     for name in ("ann", "bob", "cid", "dan", "eva", "fay"):
         for number in range(2):
@@ -75,17 +85,20 @@ def make_world() -> None:
     Path("calls").mkdir()
     for name in ("one", "two"):
         soundfile.write(f"calls/{name}.wav", 0.1 * draw.standard_normal((8000, 2)), RATE)
-    for line in ("simulate run --recipe recipe.yaml", "pretrain-sep run", "pretrain-asr run", "joint-finetune run"):
+    publish("whamr", Path("whamr"))
+    Path("set.yaml").write_text(SET)
+    lines = ["simulate run --recipe recipe.yaml", "pretrain-sep run", "pretrain-asr run", "joint-finetune run"]
+    for line in [*lines, "simulate set --recipe set.yaml"]:
         result = CliRunner().invoke(app, shlex.split(line))
         assert result.exit_code == 0, result.stderr
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def world(tmp_path_factory: pytest.TempPathFactory, publish: Callable[..., Path]) -> Path:
     folder = tmp_path_factory.mktemp("world")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        make_world()
+        make_world(publish)
     return folder
 
 
@@ -118,6 +131,14 @@ def remove(path: str) -> Callable[[], object]:
     return lambda: shutil.rmtree(path) if Path(path).is_dir() else Path(path).unlink()
 
 
+def relink(path: str, target: str) -> Callable[[], object]:
+    def work() -> None:
+        Path(path).unlink()
+        Path(path).symlink_to(target)
+
+    return work
+
+
 def all_of(*steps: Callable[[], object]) -> Callable[[], object]:
     return lambda: [step() for step in steps]
 
@@ -136,6 +157,7 @@ def kaldi(text: str) -> Callable[[], object]:
     )
 
 
+MIXTURE = "050a0501_2_22ga0101_-2"
 TONE = 0.1 * np.sin(np.arange(8000))
 STEREO = np.stack([TONE, TONE], axis=1)
 
@@ -178,6 +200,16 @@ SPOILS: dict[str, Callable[[], object]] = {
     "corpus: noise without recordings": all_of(
         lambda: Path("noise").mkdir(), replace("recipe.yaml", "{kind: white}", "{kind: folder, path: noise}")
     ),
+    "dataset: no such folder": replace("set.yaml", "path: whamr,", "path: nope,"),
+    "dataset: half a tree": remove("whamr/wav8k/max/cv/s2_anechoic"),
+    "dataset: a source that is missing": remove(f"whamr/wav8k/max/tt/s2_anechoic/{MIXTURE}.wav"),
+    "dataset: a source of another length": sound(f"whamr/wav8k/max/tt/s2_anechoic/{MIXTURE}.wav", STEREO[:1000]),
+    "dataset: another sample rate": sound(f"whamr/wav8k/max/tt/s1_anechoic/{MIXTURE}.wav", STEREO[:4000], 16000),
+    "dataset: an utterance without transcript": replace("whamr/wsj0/all.dot", "050a0501", "050a0509"),
+    "dataset: no transcripts": remove("whamr/wsj0/all.dot"),
+    "dataset: a manifest that leads out": replace("set/data/test.jsonl", "dataset/wav8k", "dataset/../wav8k"),
+    "dataset: a link that leads elsewhere": relink("set/data/dataset", "speech"),
+    "dataset: it has moved": relink("set/data/dataset", "nowhere"),
     "run: its recipe is broken": write("run/recipe.yaml", "seed: {"),
     "run: no mixtures": remove("run/data"),
     "run: one split missing": remove("run/data/dev.jsonl"),
@@ -250,7 +282,7 @@ def alone(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_one_clear_line(case: Case, world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if "--device mps" in case.command and torch.backends.mps.is_available():
         pytest.skip("this machine has the device")
-    shutil.copytree(world, tmp_path / "here")
+    shutil.copytree(world, tmp_path / "here", symlinks=True)
     monkeypatch.chdir(tmp_path / "here")
     # A lock is held as long as there is a name for it.
     spoilt = SPOILS.get(case.name, lambda: None)()
@@ -277,7 +309,7 @@ def test_the_table_and_what_is_done_before_it_go_together() -> None:
 
 
 def test_all_else_is_done_where_one_file_is_bad(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    shutil.copytree(world, tmp_path / "here")
+    shutil.copytree(world, tmp_path / "here", symlinks=True)
     monkeypatch.chdir(tmp_path / "here")
     Path("calls/bad.wav").write_text("no audio")
     result = CliRunner().invoke(app, shlex.split("separate calls --model run --out out"))
@@ -291,7 +323,7 @@ def test_all_else_is_done_where_one_file_is_bad(world: Path, tmp_path: Path, mon
 def test_earlier_work_is_back_where_a_restart_makes_nothing(
     world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shutil.copytree(world, tmp_path / "here")
+    shutil.copytree(world, tmp_path / "here", symlinks=True)
     monkeypatch.chdir(tmp_path / "here")
     before = Path("run/separator/model.safetensors").read_bytes()
     Path("run/data/train/train_00000/mixture.flac").unlink()

@@ -20,6 +20,8 @@ from sepasr_cli.cli import app
 from sepasr_cli.corpora import AN4, WSJ0, Espeak, Folder, Kaldi, LibriSpeech, Table, table
 from sepasr_cli.corpora.corpus import Corpus
 from sepasr_cli.corpora.text import TextRule
+from sepasr_cli.datasets import SMSWSJ, WHAMR, LibriCSS, LibriMix, WSJ0Mix
+from sepasr_cli.datasets.dataset import Dataset
 from sepasr_cli.features import FilterbankConfig, SSLConfig
 from sepasr_cli.manifest import BankRoom, Mixture, Separated, Source
 from sepasr_cli.recipe import Corpora, Recipe, ScoringConfig, load_recipe
@@ -64,6 +66,12 @@ TABLES: dict[type[Settings], type[Settings] | None] = {
     Table: Corpus,
     Folder: Corpus,
     Espeak: Corpus,
+    Dataset: None,
+    WSJ0Mix: Dataset,
+    WHAMR: Dataset,
+    LibriMix: Dataset,
+    SMSWSJ: Dataset,
+    LibriCSS: Dataset,
     SimulationConfig: None,
     RoomConfig: None,
     CircularArray: None,
@@ -94,6 +102,9 @@ NAMES: dict[str, set[str]] = {
     "Source": set(Source.model_fields),
     "CorpusConfig": {
         kind.model_fields["kind"].default for kind in TABLES if issubclass(kind, Corpus) and kind != Corpus
+    },
+    "DatasetConfig": {
+        kind.model_fields["kind"].default for kind in TABLES if issubclass(kind, Dataset) and kind != Dataset
     },
     "TextRule": set(get_args(TextRule)),
     "Format": set(get_args(transcripts.Format)),

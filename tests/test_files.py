@@ -116,3 +116,14 @@ def test_a_fingerprint_follows_values_and_the_content_of_files(tmp_path: Path) -
     assert len({fingerprint(one), fingerprint("same"), fingerprint(one, one), fingerprint(str(one))}) == 4
     assert fingerprint("ab", "c") != fingerprint("a", "bc")
     assert fingerprint(json.loads('{"b": 1, "a": 2}')) == fingerprint({"a": 2, "b": 1})
+
+
+def test_a_link_that_is_allowed_may_lead_elsewhere(tmp_path: Path) -> None:
+    folder, elsewhere = tmp_path / "data", tmp_path / "elsewhere"
+    folder.mkdir()
+    elsewhere.mkdir()
+    (folder / "set").symlink_to(elsewhere)
+    assert inside(folder, "set/a.wav", link="set") == folder / "set/a.wav"
+    for name, link in (("set/a.wav", None), ("set/a.wav", "other"), ("set/../../x", "set"), ("/x", "set")):
+        with pytest.raises(SepasrError, match="leads out of"):
+            inside(folder, name, link)

@@ -163,7 +163,7 @@ def test_what_an_override_breaks_names_it(load, tmp_path: Path) -> None:
         ("root: [a]", ": 'root': found ['a'], expected a path"),
         ("base: nope.yaml", ": 'base' names nope.yaml, which is not there; expected a path from this recipe"),
         ("base: recipe.yaml", ": 'base' names recipe.yaml, which is made from this recipe itself; remove one 'base'"),
-        ("sed: 1", ": unknown key 'sed', is seed meant?; allowed: corpora, decoding, "),
+        ("sed: 1", ": unknown key 'sed', is seed meant?; allowed: corpora, dataset, "),
         ("separation: {blokcs: 1}", ": unknown key 'separation.blokcs', is blocks meant?; allowed: activation, "),
         (
             "separation: {kind: mask_mvdr, blocks: 1}",

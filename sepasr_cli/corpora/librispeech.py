@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from sepasr_cli.corpora.corpus import Checks, Corpus, Entry, admit, folder, lines
+from sepasr_cli.errors import SepasrError
 from sepasr_cli.manifest import Utterance
 
 
@@ -33,8 +34,24 @@ def _entries(root: Path) -> Iterator[Entry]:
         match = re.fullmatch(r"(\d+)-(\d+)-\d+", audio.stem)
         if match is None:
             continue
-        transcripts = audio.with_name(f"{match[1]}-{match[2]}.trans.txt")
-        if transcripts not in texts:
-            found = lines(transcripts) if transcripts.is_file() else []
-            texts[transcripts] = {parts[0]: parts[2] for parts in (line.partition(" ") for _, line in found)}
-        yield Entry(audio.stem, audio, match[1], texts[transcripts].get(audio.stem), str(audio))
+        table = audio.with_name(f"{match[1]}-{match[2]}.trans.txt")
+        if table not in texts:
+            texts[table] = _table(table) if table.is_file() else {}
+        yield Entry(audio.stem, audio, match[1], texts[table].get(audio.stem), str(audio))
+
+
+def _table(path: Path) -> dict[str, str]:
+    return {parts[0]: parts[2] for parts in (line.partition(" ") for _, line in lines(path))}
+
+
+def transcripts(root: Path) -> dict[str, str]:
+    """What is said in each utterance below a folder, by its id.
+
+    Raises:
+        SepasrError: where the folder is missing or holds no transcripts.
+    """
+    folder(root, "librispeech")
+    texts = {name: text for path in sorted(root.rglob("*.trans.txt")) for name, text in _table(path).items()}
+    if not texts:
+        raise SepasrError(f"{root}: holds no transcripts; expected files ending in .trans.txt below it")
+    return texts

@@ -56,6 +56,18 @@ def _entries(part: Path, texts: dict[str, str]) -> Iterator[Entry]:
         yield Entry(stem.name, audio, stem.parent.name, texts.get(stem.name.lower()), str(audio))
 
 
+def transcripts(root: Path) -> dict[str, str]:
+    """What is said in each utterance below a folder, by its id in lower case.
+
+    Raises:
+        SepasrError: where the folder is missing or holds no transcripts, or a line names no utterance.
+    """
+    texts = _texts(folder(root, "wsj0"))
+    if not texts:
+        raise SepasrError(f"{root}: holds no transcripts; expected files ending in {', '.join(TRANSCRIPTS)} below it")
+    return texts
+
+
 def _texts(root: Path) -> dict[str, str]:
     texts: dict[str, str] = {}
     # The preferred ones last: they replace the others.

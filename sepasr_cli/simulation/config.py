@@ -205,6 +205,11 @@ class SimulationConfig(Settings):
     max_duration: float = Field(default=30.0, gt=0)
     response_bank: int = Field(default=0, ge=0)
 
+    @property
+    def microphones(self) -> int:
+        """Of the array."""
+        return self.array.microphones
+
     @model_validator(mode="after")
     def _consistent(self) -> "SimulationConfig":
         count = self.array.microphones

@@ -25,7 +25,7 @@ def pretrain_asr(
     skip_bad: bool = False,
     restart: bool = False,
 ) -> None:
-    """Train the recogniser of the recipe on `corpora.train`; the model is RUN/recognizer.
+    """Train the recogniser on `corpora.train`, the sources of the training mixtures, or both; it is RUN/recognizer.
 
     Args:
         run: the run directory.
@@ -47,28 +47,31 @@ def pretrain_asr(
         "pretrain_asr": settings,
         "seed": resolved.seed,
     }
-    utterances = [utterance for utterance in training_utterances(resolved, skip_bad) if utterance.text]
-    if not utterances:
-        raise SepasrError("corpora.train: no utterance has a transcript; the recogniser needs some, add a corpus")
-    inputs = {"training utterances": fingerprint([[one.id, one.text, one.duration] for one in utterances])}
-    if config.speech != ("corpus",):
-        inputs["train mixtures"] = fingerprint(directory.require_manifest("train"))
+    inputs = {}
+    spoken = []
+    if "corpus" in config.speech:
+        utterances = [utterance for utterance in training_utterances(resolved, skip_bad) if utterance.text]
+        if not utterances:
+            raise SepasrError("corpora.train: no utterance has a transcript; the recogniser needs some, add a corpus")
+        inputs["training utterances"] = fingerprint([[one.id, one.text, one.duration] for one in utterances])
+        spoken += corpus_speech(utterances, resolved.sample_rate)
+    for reference in config.speech:
+        if reference != "corpus":
+            train_manifest = directory.require_manifest("train")
+            inputs["train mixtures"] = fingerprint(train_manifest)
+            spoken += reference_speech(train_manifest, reference)
     with directory.stage("recognizer", settings, inputs, goal, restart) as stage:
         directory.write_recipe(resolved)
         if stage.finished:
             return
         vocabulary = Vocabulary.train(
-            [utterance.text or "" for utterance in utterances],
+            [item.text for item in spoken],
             resolved.recognition.tokens,
             resolved.recognition.bpe_size,
         )
         seed_weights(resolved, "recognizer")
         model = Recognizer(resolved.recognition.model_copy(update={"vocabulary": vocabulary}))
         vocabulary.save_text(directory.path / "recognizer" / "tokens.txt")
-        spoken = corpus_speech(utterances, resolved.sample_rate) if "corpus" in config.speech else []
-        for reference in config.speech:
-            if reference != "corpus":
-                spoken += reference_speech(directory.require_manifest("train"), reference)
         train = Speech(spoken, vocabulary, batch_size=config.batch_size, seed=resolved.seed, speeds=config.speeds)
         dev = _validation(directory, resolved, vocabulary, skip_bad)
         task = RecognitionTask(model)

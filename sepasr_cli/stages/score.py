@@ -15,7 +15,7 @@ from sepasr_cli import audio, transcripts
 from sepasr_cli.errors import SepasrError
 from sepasr_cli.files import inside, write_json, write_text
 from sepasr_cli.inference.inputs import SEPARATED, TRANSCRIPTS, Outcome, split_folder
-from sepasr_cli.manifest import Mixture, Reference, Separated, read_manifest
+from sepasr_cli.manifest import DATASET, Mixture, Reference, Separated, read_manifest
 from sepasr_cli.progress import progress, say, warn
 from sepasr_cli.rundir import RunDir
 from sepasr_cli.scoring import report
@@ -151,17 +151,18 @@ def _score_signals(
         names = [getattr(source, reference) for source in mixture.sources]
         if None in names:
             raise SepasrError(f"has no '{reference}' reference; add it to simulation.references")
-        signals = _stack([inside(data, name) for name in names], mixture.sample_rate)
-        estimates = _stack([inside(folder, name) for name in separated.audio], mixture.sample_rate)
-        samples, _ = audio.read(inside(data, mixture.audio))
+        at = mixture.reference_microphone
+        signals = _stack([inside(data, name, link=DATASET) for name in names], mixture.sample_rate, at)
+        estimates = _stack([inside(folder, name) for name in separated.audio], mixture.sample_rate, 0)
+        samples, _ = audio.read(inside(data, mixture.audio, link=DATASET))
         scores, order = score_signals(signals, estimates, samples[mixture.reference_microphone], mixture.sample_rate)
     except SepasrError as error:
         return f"{mixture.id}: {error}"
     return tuple(scores), tuple(separated.audio[index] for index in order)
 
 
-def _stack(paths: Sequence[Path], sample_rate: int) -> audio.Audio:
-    """The first channel of each file, (S, N)."""
+def _stack(paths: Sequence[Path], sample_rate: int, microphone: int) -> audio.Audio:
+    """One channel of each file, (S, N)."""
     signals: list[audio.Audio] = []
     for path in paths:
         samples, rate = audio.read(path)
@@ -171,7 +172,7 @@ def _stack(paths: Sequence[Path], sample_rate: int) -> audio.Audio:
             raise SepasrError(
                 f"{path}: {samples.shape[1]} samples found, expected {len(signals[0])} as in {paths[0].name}"
             )
-        signals.append(samples[0])
+        signals.append(audio.channel(samples, microphone))
     return np.stack(signals)
 
 

@@ -1,17 +1,11 @@
 """`sepasr simulate`: corpus -> mixtures with their references, to the same bytes by any number of processes."""
 
-import contextlib
 import json
-import multiprocessing
-import os
 import shutil
-import signal
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from sepasr_cli import audio
 from sepasr_cli.errors import SepasrError
@@ -25,6 +19,7 @@ from sepasr_cli.manifest import (
     read_manifest,
     write_manifest,
 )
+from sepasr_cli.parallel import run_tasks
 from sepasr_cli.progress import progress, say, warn
 from sepasr_cli.randomness import generator
 from sepasr_cli.rundir import RunDir
@@ -36,9 +31,6 @@ from sepasr_cli.simulation.sampling import check_disjoint, draw, draw_room, nois
 
 #: Changes when rendering makes other audio of the same line, so that examples of an older version are made again.
 _VERSION = 1
-
-Task = TypeVar("Task")
-Result = TypeVar("Result")
 
 
 def simulate(
@@ -52,6 +44,8 @@ def simulate(
     restart: bool = False,
 ) -> None:
     """Make the mixtures of every split of a run directory, with their references and manifests, below RUN/data.
+
+    Where the recipe has a `dataset`, its files stay where they are and the manifests alone are made.
 
     Args:
         run: the run directory; made where it is not there.
@@ -73,6 +67,11 @@ def simulate(
     if workers < 1:
         raise SepasrError(f"{workers} workers; at least 1 is needed")
     directory, settings = RunDir.begin(run, recipe, overrides)
+    if settings.dataset is not None:
+        from sepasr_cli.stages.dataset import take_dataset
+
+        take_dataset(directory, settings, settings.dataset, workers, shard, skip_bad, restart)
+        return
     config = settings.simulation
     utterances: dict[Split, list[Utterance]] = {}
     for split in SPLITS:
@@ -193,7 +192,7 @@ def _make_split(
     waiting = [example for example in examples if example.mixture.id not in found]
     failed: list[str] = []
     with progress(f"simulate {split}", total=len(examples), done=len(found)) as advance:
-        for made in _run(_make, waiting, workers):
+        for made in run_tasks(_make, waiting, workers):
             if isinstance(made, str):
                 if not skip_bad:
                     raise SepasrError(made)
@@ -310,7 +309,7 @@ def make_response_bank(
         rooms.append(BankRoom(id=name, responses=f"responses/{name}.npz", sample_rate=sample_rate, room=room))
     waiting = [(folder, room) for room in rooms if not saved_for(folder / room.responses, room.room, sample_rate)]
     with progress("room responses", total=len(rooms), done=len(rooms) - len(waiting)) as advance:
-        for _ in _run(_make_responses, waiting, workers):
+        for _ in run_tasks(_make_responses, waiting, workers):
             advance()
     write_manifest(folder / "responses.jsonl", rooms)
 
@@ -318,43 +317,3 @@ def make_response_bank(
 def _make_responses(task: tuple[Path, BankRoom]) -> None:
     folder, room = task
     responses(room.room, room.sample_rate).save(folder / room.responses, room.room)
-
-
-def _run(work: Callable[[Task], Result], tasks: Sequence[Task], workers: int) -> Iterator[Result]:
-    """Results in whatever order they are ready. Ctrl-C waits for no more than the tasks under way."""
-    if workers == 1 or len(tasks) < 2:
-        yield from map(work, tasks)
-        return
-    # A fresh interpreter for each worker: this process may hold threads, which a fork would break.
-    context = multiprocessing.get_context("spawn")
-    with _single_threaded():
-        pool = ProcessPoolExecutor(min(workers, len(tasks)), mp_context=context, initializer=_ignore_interrupt)
-        try:
-            for future in as_completed([pool.submit(work, task) for task in tasks]):
-                yield future.result()
-        except BrokenProcessPool:
-            raise SepasrError(
-                "a worker process died (out of memory?); run the command again to continue, with fewer --workers"
-            ) from None
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _ignore_interrupt() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-@contextlib.contextmanager
-def _single_threaded() -> Iterator[None]:
-    """Processes started meanwhile use one thread each for linear algebra."""
-    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-    before = {name: os.environ.get(name) for name in names}
-    os.environ.update(dict.fromkeys(names, "1"))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value

@@ -184,7 +184,8 @@ class SimulatedMixtures:
                 raise SepasrError(
                     f"mixture {mixture.id}: has no '{self.reference}' reference; add it to simulation.references"
                 )
-            references.append(self._read(mixture, name, start, end)[0])
+            heard = self._read(mixture, name, start, end)
+            references.append(audio.channel(heard, mixture.reference_microphone))
             if len(references[-1]) != samples.shape[1]:
                 raise SepasrError(
                     f"{self.folder / name}: {len(references[-1])} samples found, the mixture has {samples.shape[1]}; "
@@ -314,13 +315,14 @@ def reference_speech(manifest: Path, reference: Reference | Literal["mixture"]) 
         for index, source in enumerate(mixture.sources):
             name = getattr(source, reference)
             if source.text and name:
-                read = partial(_read_source, manifest.parent / name, source.start, source.end)
+                at = mixture.reference_microphone
+                read = partial(_read_source, manifest.parent / name, at, source.start, source.end)
                 found.append(_Speech(f"{mixture.id}/{index}", source.text, source.end - source.start, read))
     return found
 
 
-def _read_source(path: Path, start: float, end: float) -> Samples:
-    return audio.read(path, start, end)[0][0]
+def _read_source(path: Path, microphone: int, start: float, end: float) -> Samples:
+    return audio.channel(audio.read(path, start, end)[0], microphone)
 
 
 class Speech:

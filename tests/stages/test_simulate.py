@@ -1,7 +1,6 @@
 """The command: whole examples, the same bytes however they came about, and one line where something is wrong."""
 
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -20,7 +19,7 @@ from sepasr_cli.rundir import RunDir
 from sepasr_cli.settings import validate
 from sepasr_cli.simulation.config import SimulationConfig
 from sepasr_cli.simulation.rendering import ResponseBank, render
-from sepasr_cli.stages.simulate import _run, make_response_bank, simulate, simulate_split
+from sepasr_cli.stages.simulate import make_response_bank, simulate, simulate_split
 
 RATE = 8000
 
@@ -249,11 +248,6 @@ def test_speakers_of_two_splits_are_refused(tmp_path: Path) -> None:
     recipe = write_recipe(tmp_path, {"train": "speech", "test": "speech"})
     with pytest.raises(SepasrError, match="3 speakers are in both train and test: ann, bob, cid"):
         simulate(tmp_path / "run", recipe=recipe)
-
-
-def test_a_dead_worker_is_one_line() -> None:
-    with pytest.raises(SepasrError, match=r"a worker process died \(out of memory\?\); run the command again"):
-        list(_run(os._exit, [1, 1], workers=2))
 
 
 _LONG = """

@@ -1,0 +1,37 @@
+"""Published sets of mixtures: one reader for each layout, all yielding `Mixture`."""
+
+from collections.abc import Callable
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from sepasr_cli.datasets import libricss, librimix, sms_wsj, whamr, wsj0_2mix
+from sepasr_cli.datasets.libricss import LibriCSS
+from sepasr_cli.datasets.librimix import LibriMix
+from sepasr_cli.datasets.sms_wsj import SMSWSJ
+from sepasr_cli.datasets.whamr import WHAMR
+from sepasr_cli.datasets.wsj0_2mix import WSJ0Mix
+from sepasr_cli.manifest import Mixture, Split
+
+DatasetConfig = Annotated[WSJ0Mix | WHAMR | LibriMix | SMSWSJ | LibriCSS, Field(discriminator="kind")]
+
+_READERS: dict[str, Callable[[Any, Split, int, bool], list[Mixture]]] = {
+    "wsj0_2mix": wsj0_2mix.read,
+    "whamr": whamr.read,
+    "librimix": librimix.read,
+    "sms_wsj": sms_wsj.read,
+    "libricss": libricss.read,
+}
+
+
+def read_dataset(config: DatasetConfig, split: Split, sample_rate: int, skip_bad: bool = False) -> list[Mixture]:
+    """The mixtures of a split as manifest lines, whose files are named below `dataset/`; every file is checked.
+
+    Raises:
+        SepasrError: for a folder that is not there; unless bad ones are skipped, for every mixture with a file that is
+            missing, broken, of another rate or length, with too few channels, or without a transcript.
+    """
+    return _READERS[config.kind](config, split, sample_rate, skip_bad)
+
+
+__all__ = ["SMSWSJ", "WHAMR", "DatasetConfig", "LibriCSS", "LibriMix", "WSJ0Mix", "read_dataset"]
