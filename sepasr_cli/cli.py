@@ -313,6 +313,15 @@ def transcribe(
         Decoding | None, typer.Option(help="How to search for words.", show_default="as the run's recipe says")
     ] = None,
     beam: Annotated[int | None, typer.Option(help="Hypotheses kept while searching.", min=1)] = None,
+    word_times: Annotated[
+        bool, typer.Option("--word-times", help="Find out when each word was said, and how sure it is.")
+    ] = False,
+    speaker_names: Annotated[
+        str | None,
+        typer.Option(
+            help="Of the speakers, in the order of their first words.", metavar="LIST", show_default="spk1,..."
+        ),
+    ] = None,
     overwrite: Overwrite = False,
     restart: Restart = False,
 ) -> None:
@@ -331,6 +340,8 @@ def transcribe(
         channels=channels,
         decoding=decoding.value if decoding else None,
         beam=beam,
+        word_times=word_times,
+        speaker_names=speaker_names,
         overwrite=overwrite,
         restart=restart,
     ).check()

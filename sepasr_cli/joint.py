@@ -158,8 +158,9 @@ class JointModel(SavedModel[JointConfig]):
         lengths: Tensor | None = None,
         decoding: DecodingConfig | None = None,
         language_model: LanguageModel | None = None,
+        word_times: bool = False,
     ) -> tuple[list[list[Hypothesis]], Tensor]:
-        """Who said what in mixtures of shape (B, M, N).
+        """Who said what in mixtures of shape (B, M, N), with `word_times` also when each word was said.
 
         Returns:
             For each example one hypothesis a speaker, and the estimates, (B, S, N).
@@ -173,5 +174,6 @@ class JointModel(SavedModel[JointConfig]):
             lengths.repeat_interleave(speakers),
             decoding or DecodingConfig(),
             language_model,
+            word_times,
         )
         return [found[start : start + speakers] for start in range(0, len(found), speakers)], estimates

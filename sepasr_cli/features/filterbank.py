@@ -55,6 +55,7 @@ class Filterbank(nn.Module):
     def __init__(self, config: FilterbankConfig, sample_rate: int) -> None:
         super().__init__()
         self.config = config
+        self.sample_rate = sample_rate
         self.size = config.mels
         high = config.high_hz or sample_rate / 2
         if not config.low_hz < high <= sample_rate / 2:
@@ -74,6 +75,10 @@ class Filterbank(nn.Module):
         self.register_buffer("filters", filters, persistent=False)
         window = config.window or config.fft_size
         self.register_buffer("window", torch.hann_window(window), persistent=False)
+
+    def frame_times(self) -> tuple[float, float]:
+        """The centre of the first frame and the distance of two, in seconds."""
+        return 0.0, self.config.hop / self.sample_rate
 
     def forward(self, audio: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Features (B, T, D) of audio (B, N), zero beyond their lengths (B,), which are N // hop + 1."""

@@ -5,6 +5,7 @@ The layers of WavLM, HuBERT, wav2vec 2.0 (XLS-R, MMS), data2vec or their kin are
 """
 
 import json
+import math
 from pathlib import Path
 from typing import Any, Literal
 
@@ -100,6 +101,10 @@ class SSLFeatures(nn.Module):
         if self.config.freeze:
             self.model.eval()
         return self
+
+    def frame_times(self) -> tuple[float, float]:
+        """The centre of the first frame and the distance of two, in seconds."""
+        return (self.shortest - 1) / 2 / self.model_rate, math.prod(self.model.config.conv_stride) / self.model_rate
 
     def forward(self, audio: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Features (B, T, D) of audio (B, N) and their lengths (B,); what lies beyond a length is zero.

@@ -21,6 +21,7 @@ from sepasr_cli.errors import ArgumentError, SepasrError
 from sepasr_cli.inference.long_form import separate_long
 from sepasr_cli.joint import JointModel
 from sepasr_cli.recognition.beam_search import DecodingConfig
+from sepasr_cli.recognition.recognizer import Hypothesis
 from sepasr_cli.separation import Separator
 from sepasr_cli.transcripts import Segment
 
@@ -57,6 +58,7 @@ class Pipeline:
         window: seconds separated and recognised at once; longer recordings are cut.
         overlap: seconds that two windows share at least.
         batch: windows at once.
+        word_times: whether transcripts tell when each word was said.
     """
 
     def __init__(
@@ -66,13 +68,14 @@ class Pipeline:
         window: float = WINDOW,
         overlap: float = OVERLAP,
         batch: int = 1,
+        word_times: bool = False,
     ) -> None:
         self.model = model.eval()
         self.separator: Separator = model.separator if isinstance(model, JointModel) else model
         self.decoding = decoding or DecodingConfig()
         self.sample_rate = self.separator.config.sample_rate
         self.window, self.overlap = round(window * self.sample_rate), round(overlap * self.sample_rate)
-        self.batch = batch
+        self.batch, self.word_times = batch, word_times
         self.device = next(model.parameters()).device
 
     @property
@@ -164,10 +167,10 @@ class Pipeline:
             raise SepasrError(f"a {self.model.kind} only separates; transcribing takes a run or a joint model")
         if recording.audio.shape[1] <= self.window:
             mixture = torch.from_numpy(recording.audio)[None].to(self.device)
-            found, estimates = self.model.transcribe(mixture, decoding=self.decoding)
+            found, estimates = self.model.transcribe(mixture, decoding=self.decoding, word_times=self.word_times)
             _check_finite(estimates)
             return [
-                _segment(session, speaker, 0.0, recording.duration, hypothesis.text)
+                _segment(session, speaker, 0.0, recording.duration, hypothesis)
                 for speaker, hypothesis in enumerate(found[0], 1)
             ]
         segments = []
@@ -175,9 +178,9 @@ class Pipeline:
             for start, end in pieces(stream.numpy(), self.window, self.sample_rate):
                 piece = stream[None, start:end].to(self.device)
                 length = torch.tensor([end - start], device=self.device)
-                text = self.model.recognizer.transcribe(piece, length, self.decoding)[0].text
+                said = self.model.recognizer.transcribe(piece, length, self.decoding, word_times=self.word_times)[0]
                 last = min(end / self.sample_rate, recording.duration)
-                segments.append(_segment(session, speaker, start / self.sample_rate, last, text))
+                segments.append(_segment(session, speaker, start / self.sample_rate, last, said))
         return sorted(segments, key=lambda segment: (segment.start_time, segment.speaker))
 
     @torch.inference_mode()
@@ -256,9 +259,21 @@ def pieces(signal: NDArray[np.floating], longest: int, sample_rate: int) -> list
     return [(start, end) for start, end in bounds if energy[start // step : -(-end // step)].max() > audible]
 
 
-def _segment(session: str, speaker: int, start: float, end: float, text: str) -> Segment:
+def _segment(session: str, speaker: int, start: float, end: float, said: Hypothesis) -> Segment:
+    """What was said in the part of a recording that begins at `start` seconds, its words' times included."""
+    times = (
+        None
+        if said.word_times is None
+        else tuple((round(start + a, 3), round(start + b, 3)) for a, b in said.word_times)
+    )
     return Segment(
-        session_id=session, speaker=f"spk{speaker}", start_time=round(start, 3), end_time=round(end, 3), words=text
+        session_id=session,
+        speaker=f"spk{speaker}",
+        start_time=round(start, 3),
+        end_time=round(end, 3),
+        words=said.text,
+        word_times=times,
+        word_confidences=said.word_confidences,
     )
 
 

@@ -1,9 +1,15 @@
-"""Which frames belong to which token of a text: CTC forced alignment (Graves et al. 2006, section 4.1 with max for sum).
+"""When each word was said: CTC forced alignment, and from its spikes the edges of words.
 
-Letters: T frame, U token, V vocabulary, P state (blank, token, blank, ..., token, blank: 2U + 1 of them).
+CTC says a token in one frame or two, somewhere within its sound or after it, and blank in all others: it tells which
+word is where, not where a word begins and ends. The edges are therefore looked for in the signal's level, between the
+spikes of two words.
+
+Letters: T frame, U token, V vocabulary, N sample, L level (one for each 10 ms),
+P state (blank, token, blank, ..., token, blank: 2U + 1 of them).
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -13,17 +19,26 @@ from sepasr_cli.recognition.tokens import BLANK_ID
 
 Array = NDArray[np.floating]
 
+#: Levels in a second.
+LEVELS = 100
+#: Between the quietest tenth of a signal and its loudest moments (both in decibels), what is below this share is quiet.
+QUIET = 0.3
+#: Levels of a pause; what is shorter may be the closure of a plosive within a word.
+PAUSE = 20
+
 
 class Span(NamedTuple):
-    """The frames of a token, the last one included, and its highest probability in them."""
+    """The frames of a token, the last one included, and the logarithm of its highest probability in them."""
 
     first: int
     last: int
-    probability: float
+    log_probability: float
 
 
 def align(log_probs: Array, tokens: Sequence[int]) -> list[Span] | None:
     """The most probable path through the frames that says just these tokens, as a span for each token.
+
+    That is the best of the paths that CTC sums over (Graves et al. 2006, section 4.1), found exactly (Viterbi).
 
     Args:
         log_probs: (T, V).
@@ -48,8 +63,7 @@ def align(log_probs: Array, tokens: Sequence[int]) -> list[Span] | None:
     spans = []
     for place, token in enumerate(tokens):
         frames = np.flatnonzero(path == 2 * place + 1)
-        probability = float(np.exp(log_probs[frames, token].max()))
-        spans.append(Span(int(frames[0]), int(frames[-1]), min(probability, 1.0)))
+        spans.append(Span(int(frames[0]), int(frames[-1]), float(log_probs[frames, token].max())))
     return spans
 
 
@@ -81,3 +95,58 @@ def _best_path(scores: Array, may_skip: NDArray[np.bool_]) -> NDArray[np.int64]:
         path[frame] = state
         state -= int(steps[frame, state])
     return path
+
+
+def word_edges(spikes: Sequence[tuple[float, float]], signal: Array, sample_rate: int) -> list[tuple[float, float]]:
+    """Where words begin and end, in seconds: in order, without overlap, each around its spikes.
+
+    Between two words' spikes lies the end of one and the start of the other. Where there is a pause between them, they
+    are its borders; else those of the longest quiet stretch; and where it is nowhere quiet both are where it is least
+    loud.
+
+    Args:
+        spikes: the times of each word's first and last token.
+        signal: (N,), of one speaker.
+        sample_rate: in Hz.
+    """
+    if not spikes:
+        return []
+    level = levels(signal, sample_rate)
+    quiet = is_quiet(level)
+    # Before and after the signal there is a pause.
+    level = np.pad(level, PAUSE, constant_values=-np.inf)
+    quiet = np.pad(quiet, PAUSE, constant_values=True)
+    marks = [(PAUSE + int(first * LEVELS), PAUSE + int(last * LEVELS) + 1) for first, last in spikes]
+    gaps = [(0, marks[0][0]), *((end, start) for (_, end), (start, _) in pairwise(marks)), (marks[-1][1], len(level))]
+    borders = [_borders(level, quiet, start, end) for start, end in gaps]
+    duration = len(signal) / sample_rate
+    times = np.clip((np.asarray(borders) - PAUSE) / LEVELS, 0.0, duration)
+    return [(float(before[1]), float(after[0])) for before, after in pairwise(times)]
+
+
+def levels(signal: Array, sample_rate: int) -> Array:
+    """Power of each 10 ms of a signal (N,) in decibels, (L,); the last one may be of fewer samples."""
+    size = sample_rate // LEVELS
+    padded = np.pad(np.asarray(signal, np.float64), (0, -len(signal) % size))
+    return 10 * np.log10(np.square(padded).reshape(-1, size).mean(1) + 1e-12)
+
+
+def is_quiet(level: Array) -> NDArray[np.bool_]:
+    """Where levels (L,) in decibels are nearer to the signal's background than to its speech."""
+    background, speech = np.percentile(level, (10, 95))
+    return level < background + QUIET * (speech - background)
+
+
+def _borders(level: Array, quiet: NDArray[np.bool_], start: int, end: int) -> tuple[int, int]:
+    """Where between two levels one word ends and the next one begins."""
+    if end <= start:
+        return start, start
+    changes = np.flatnonzero(np.diff(np.concatenate(([0], quiet[start:end], [0]))))
+    stretches = [(start + int(first), start + int(last)) for first, last in changes.reshape(-1, 2)]
+    if not stretches:
+        smooth = np.convolve(level[start - 2 : end + 2], np.ones(5) / 5, mode="valid")
+        return (start + int(smooth.argmin()),) * 2
+    pauses = [(first, last) for first, last in stretches if last - first >= PAUSE]
+    if pauses:
+        return pauses[0][0], pauses[-1][1]
+    return max(stretches, key=lambda stretch: stretch[1] - stretch[0])

@@ -86,6 +86,14 @@ class ConvolutionalSubsampling(nn.Module):
         half = (count - 1) // 2
         return (half - 2 if self.factor == 2 else (half - 1) // 2).clamp(min=1)
 
+    def centre(self, frame: float) -> float:
+        """The feature frame in the middle of those that a frame after the convolutions sees.
+
+        >>> ConvolutionalSubsampling(20, 4, 2).centre(1), ConvolutionalSubsampling(20, 4, 4).centre(1)
+        (5, 7)
+        """
+        return self.factor * frame + 3
+
     def forward(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """(B, T, D) and lengths (B,) -> (B, T', size) and lengths."""
         # Zeroed, because an example shorter than SHORTEST sees its padding.

@@ -88,6 +88,10 @@ class PretrainedCTC(Recognizer):
         features, lengths = self.features(audio, lengths)
         return self.dropout(features), lengths
 
+    def frame_times(self) -> tuple[float, float]:
+        """Those of the model's convolutions."""
+        return self.features.frame_times()
+
     def ctc_log_probs(self, encoded: Tensor) -> Tensor:
         """Log probabilities (B, T, V) of each frame's token, in the order of our vocabulary."""
         log_probs = self.ctc_head(encoded).float().log_softmax(-1)
@@ -201,14 +205,19 @@ class Whisper(SavedModel[WhisperConfig]):
         lengths: Tensor,
         decoding: DecodingConfig,
         language_model: LanguageModel | None = None,
+        word_times: bool = False,
     ) -> list[Hypothesis]:
         """The text of each example of audio (B, N), at most 30 s long, with lengths (B,) in samples.
 
         The language is the one that Whisper hears. `decoding.beam` is its number of beams; greedy takes one.
 
         Raises:
-            SepasrError: where a language model is given, which Whisper has no use for.
+            SepasrError: where a language model is given or word times are asked for, which it has no use for or lacks.
         """
+        if word_times:
+            raise SepasrError(
+                "Whisper has no CTC head to take word times from; leave --word-times out, or --recognizer"
+            )
         if language_model is not None:
             raise SepasrError("Whisper takes no language model; leave it out, or take a CTC recogniser")
         rate = self.processor.feature_extractor.sampling_rate

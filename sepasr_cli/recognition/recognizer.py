@@ -3,7 +3,8 @@
 Letters: B batch, N sample, T frame, D feature, U token, V vocabulary.
 """
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 import torch
@@ -14,6 +15,7 @@ from typing_extensions import Self
 
 from sepasr_cli.errors import SepasrError
 from sepasr_cli.features import FeaturesConfig, SSLConfig, build_features
+from sepasr_cli.recognition.alignment import align, word_edges
 from sepasr_cli.recognition.beam_search import CTCPrefixScorer, DecodingConfig, Weighted, beam_search, greedy
 from sepasr_cli.recognition.conformer import Conformer, ConformerConfig, valid_frames
 from sepasr_cli.recognition.language_model import LanguageModel
@@ -81,11 +83,17 @@ class RecognitionLoss:
 
 @dataclass(frozen=True)
 class Hypothesis:
-    """What was recognised, and its score in nats."""
+    """What was recognised, and its score in nats.
+
+    Where they were asked for and are known: `word_times`, start and end of each word in seconds from the audio's start,
+    and `word_confidences`, the CTC head's highest probability of a word's tokens, their geometric mean.
+    """
 
     text: str
     tokens: tuple[int, ...]
     score: float
+    word_times: tuple[tuple[float, float], ...] | None = None
+    word_confidences: tuple[float, ...] | None = None
 
 
 class Recognizer(SavedModel[RecognizerConfig]):
@@ -170,8 +178,11 @@ class Recognizer(SavedModel[RecognizerConfig]):
         lengths: Tensor,
         decoding: DecodingConfig,
         language_model: LanguageModel | None = None,
+        word_times: bool = False,
     ) -> list[Hypothesis]:
         """The text of each example of audio (B, N) with lengths (B,) in samples; always computed in evaluation mode.
+
+        With `word_times` also when each word was said, by CTC alignment.
 
         Raises:
             SepasrError: where the method needs a decoder or a language model that is not there or does not fit.
@@ -180,10 +191,42 @@ class Recognizer(SavedModel[RecognizerConfig]):
         training = self.training
         self.eval()
         try:
-            found = self._decode(*self.encode(audio, lengths), decoding, language_model)
-            return [Hypothesis(self.vocabulary.decode(tokens), tuple(tokens), score) for tokens, score in found]
+            encoded, frames = self.encode(audio, lengths)
+            found = [
+                Hypothesis(self.vocabulary.decode(tokens), tuple(tokens), score)
+                for tokens, score in self._decode(encoded, frames, decoding, language_model)
+            ]
+            return self._timed(found, encoded, frames, audio, lengths) if word_times else found
         finally:
             self.train(training)
+
+    def frame_times(self) -> tuple[float, float]:
+        """The centre of the first encoded frame's view of the audio and the distance of two, in seconds."""
+        first, step = self.features.frame_times()
+        centre = self.encoder.subsampling.centre
+        return first + centre(0) * step, (centre(1) - centre(0)) * step
+
+    def _timed(
+        self, found: list[Hypothesis], encoded: Tensor, frames: Tensor, audio: Tensor, lengths: Tensor
+    ) -> list[Hypothesis]:
+        """With word times: hypotheses of encoded (B, T, D) of `frames` (B,) and of audio (B, N) of `lengths` (B,)."""
+        log_probs, signals = self.ctc_log_probs(encoded).cpu().numpy(), audio.float().cpu().numpy()
+        first, step = self.frame_times()
+        timed = []
+        for place, hypothesis in enumerate(found):
+            signal, inside = signals[place, : lengths[place]], log_probs[place, : frames[place]]
+            spans = align(inside, hypothesis.tokens)
+            if spans is not None:
+                words = [[spans[token] for token in tokens] for tokens in self.vocabulary.words(hypothesis.tokens)]
+                spikes = [(first + step * word[0].first, first + step * word[-1].last) for word in words]
+                sure = [math.exp(sum(span.log_probability for span in word) / len(word)) for word in words]
+                hypothesis = replace(
+                    hypothesis,
+                    word_times=tuple(word_edges(spikes, signal, self.config.sample_rate)),
+                    word_confidences=tuple(round(value, 4) for value in sure),
+                )
+            timed.append(hypothesis)
+        return timed
 
     def _check_decoding(self, decoding: DecodingConfig, language_model: LanguageModel | None) -> None:
         if decoding.method == "attention" and self.decoder is None:

@@ -119,6 +119,25 @@ class Vocabulary(Settings):
             text = "".join(tokens).replace(WORD_START, " ")
         return _tidy(text)
 
+    def words(self, ids: Iterable[int]) -> list[list[int]]:
+        """For each word that `decode` makes of ids, where its tokens stand among them.
+
+        >>> Vocabulary.train(["a cab"], "characters").words([3, 2, 4, 3, 6])
+        [[0], [2, 3]]
+        """
+        found: list[list[int]] = []
+        inside = False
+        for place, number in enumerate(ids):
+            token = self.tokens[number]
+            if number in (BLANK_ID, self.boundary_id):
+                continue
+            inside = inside and not token.startswith(SPACE if self.kind == "characters" else WORD_START)
+            if token not in (SPACE, WORD_START):
+                found.extend([] if inside else [[]])
+                found[-1].append(place)
+                inside = True
+        return found
+
     def save_text(self, path: Path) -> None:
         """Write the tokens one a line, in the order of their ids."""
         write_text(path, "\n".join(self.tokens) + "\n")

@@ -30,6 +30,7 @@ from sepasr_cli.rundir import RunDir
 from sepasr_cli.settings import validate
 from sepasr_cli.transcripts import Segment
 from sepasr_cli.transcripts.destination import Destination
+from sepasr_cli.transcripts.speakers import name_speakers, parse_names
 
 #: Where a split's transcripts are kept while it is under way.
 UNDER_WAY = "transcripts.partial.jsonl"
@@ -47,6 +48,8 @@ def transcribe(
     channels: str | Sequence[int] | None = None,
     decoding: Literal["beam", "greedy", "attention"] | None = None,
     beam: int | None = None,
+    word_times: bool = False,
+    speaker_names: str | Sequence[str] | None = None,
     overwrite: bool = False,
     restart: bool = False,
 ) -> Outcome:
@@ -68,6 +71,9 @@ def transcribe(
         channels: channels to take, counted from 1, such as "1,3".
         decoding: how to search; by default as the run's recipe says.
         beam: hypotheses kept while searching.
+        word_times: find out when each word was said, and how sure the recogniser is of it.
+        speaker_names: what speakers are called in the order of their first words, such as "Anna,Ben"; by default spk1,
+            spk2, ... In a run's split the numbers are those of the separator's outputs.
         overwrite: replace files that are there.
         restart: put aside what was transcribed with another model, and begin again.
 
@@ -82,7 +88,13 @@ def transcribe(
     if split is not None:
         if out is not None or format is not None:
             raise ArgumentError("--out and --format are for audio files; a split's results go into the run directory")
-        return _transcribe_split(run_of(inputs), model, split, system, recognizer, device, chosen, search, restart)
+        if speaker_names is not None:
+            raise ArgumentError(
+                "--speaker-names is for audio files; a split's speakers are numbered as its signals are"
+            )
+        run = run_of(inputs)
+        return _transcribe_split(run, model, split, system, recognizer, device, chosen, search, word_times, restart)
+    names = parse_names(speaker_names)
     target = Destination.of(out, format)
     if target.folder is not None:
         check_folder(target.folder)
@@ -95,7 +107,9 @@ def transcribe(
         transcripts.check_many(target.formats[0], len(files))
         if not overwrite:
             refuse_to_replace([target.path])
-    pipeline = _pipeline(model, system, recognizer, device, search)
+    pipeline = _pipeline(model, system, recognizer, device, search, word_times)
+    if len(names) > pipeline.speakers:
+        raise ArgumentError(f"--speaker-names holds {len(names)} names, the model gives {pipeline.speakers} speakers")
     segments: list[Segment] = []
     written: list[Path] = []
 
@@ -103,7 +117,7 @@ def transcribe(
         paths = {target.file(item.name, kind): kind for kind in target.formats} if target.folder is not None else {}
         if not overwrite:
             refuse_to_replace(list(paths))
-        found = pipeline.transcribe(pipeline.prepare(item.path, chosen), item.name)
+        found = name_speakers(pipeline.transcribe(pipeline.prepare(item.path, chosen), item.name), names)
         segments.extend(found)
         for path, kind in paths.items():
             transcripts.write(path, found, kind)
@@ -120,14 +134,19 @@ def transcribe(
 
 
 def _pipeline(
-    model: str | None, system: System | None, recognizer: str | None, device: str, search: dict[str, Any]
+    model: str | None,
+    system: System | None,
+    recognizer: str | None,
+    device: str,
+    search: dict[str, Any],
+    word_times: bool,
 ) -> Pipeline:
     """The models, which search as their run's recipe says where `search` says nothing else."""
     loaded = load_system(model, pick_device(device), system, recognizer)
     stated: dict[str, Any] = {}
     if model is not None and RunDir.is_one(Path(model)):
         stated = RunDir(model).recipe().decoding.model_dump()
-    return Pipeline(loaded, validate(DecodingConfig, stated | search, "decoding"))
+    return Pipeline(loaded, validate(DecodingConfig, stated | search, "decoding"), word_times=word_times)
 
 
 def _transcribe_split(
@@ -139,16 +158,18 @@ def _transcribe_split(
     device: str,
     channels: list[int] | None,
     search: dict[str, Any],
+    word_times: bool,
     restart: bool,
 ) -> Outcome:
     manifest = run.require_manifest(split)
-    pipeline = _pipeline(model or str(run.path), system, recognizer, device, search)
+    pipeline = _pipeline(model or str(run.path), system, recognizer, device, search, word_times)
     settings: dict[str, Any] = {
         "model": model,
         "system": system,
         "recognizer": recognizer,
         "channels": channels,
         "decoding": pipeline.decoding.model_dump(),
+        "word_times": word_times,
     }
     made_from = {"manifest": fingerprint(manifest), "model": pipeline.fingerprint()}
     with run.stage(split_folder("transcripts", split, system), settings, made_from, restart=restart) as stage:

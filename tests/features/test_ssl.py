@@ -263,3 +263,18 @@ def test_a_model_of_another_family(tmp_path):
     BertModel(config).save_pretrained(tmp_path)
     with pytest.raises(SepasrError, match="is a model of type 'bert'"):
         make(tmp_path)
+
+
+@pytest.mark.parametrize("sample_rate", [8000, 16000])
+def test_a_frame_s_time_is_the_centre_of_what_it_sees(models, sample_rate):
+    config = SSLConfig(name=str(models["wavlm", "layer"]), layers="convolutional", reduction=None, normalise=False)
+    features = build_features(config, sample_rate)
+    audio = torch.randn(1, 4000, requires_grad=True)
+    frames, _ = features(audio, torch.tensor([4000]))
+    first, step = features.frame_times()
+    for place in (10, 31):
+        (gradient,) = torch.autograd.grad(frames[0, place].square().sum(), audio, retain_graph=True)
+        seen = gradient[0].abs()
+        # Resampling smears what is seen a little.
+        seen = (seen > 1e-3 * seen.max()).nonzero().flatten()
+        assert abs(float(seen[0] + seen[-1]) / 2 / sample_rate - (first + step * place)) < 1 / sample_rate

@@ -12,6 +12,7 @@ from torch import Tensor
 from sepasr_cli.errors import SepasrError
 from sepasr_cli.inference.pipeline import SILENT, Pipeline, explain, parse_channels, pieces
 from sepasr_cli.joint import JointModel
+from sepasr_cli.recognition.beam_search import DecodingConfig
 from sepasr_cli.separation import MaskMVDR, MaskMVDRConfig, TFGridNet, TFGridNetConfig
 
 RATE = 8000
@@ -104,6 +105,20 @@ def test_long_recordings_are_transcribed_in_pieces(tiny_joint: JointModel, talke
         assert all(segment.end_time - segment.start_time <= 0.5 for segment in own)
         assert all(before.end_time <= after.start_time for before, after in pairwise(own))
         assert (own[0].start_time, own[-1].end_time) == (0.0, 1.5)
+
+
+@pytest.mark.parametrize("window", [20.0, 0.5])
+def test_word_times_are_those_of_the_recording(
+    tiny_joint: JointModel, talkers: np.ndarray, tmp_path: Path, window: float
+) -> None:
+    pipeline = Pipeline(tiny_joint, DecodingConfig(method="greedy"), window=window, overlap=0.1, word_times=True)
+    segments = pipeline.transcribe(pipeline.prepare(write(tmp_path / "m.wav", talkers)), "m")
+    assert sum(len(segment.words.split()) for segment in segments) >= 2
+    for segment in segments:
+        assert segment.word_times is not None and segment.word_confidences is not None
+        flat = [time for times in segment.word_times for time in times]
+        assert flat == sorted(flat)
+        assert all(segment.start_time <= time <= segment.end_time for time in flat)
 
 
 def test_a_separator_alone_cannot_transcribe(tiny_separator: TFGridNet, talkers: np.ndarray, tmp_path: Path) -> None:

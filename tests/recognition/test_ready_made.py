@@ -141,6 +141,15 @@ def test_greedy_text_is_that_of_transformers_alone_and_in_a_batch(ctc_folders, f
     assert any(hypothesis.text for hypothesis in found)
 
 
+def test_words_have_times(ctc_folders):
+    model = load_ready_made(str(ctc_folders["wavlm"]), 8000)
+    found = model.transcribe(
+        torch.randn(1, 6000), torch.tensor([6000]), DecodingConfig(method="greedy"), word_times=True
+    )
+    assert found[0].word_times and len(found[0].word_times) == len(found[0].text.split())
+    assert found[0].word_times[-1][1] <= 6000 / 8000
+
+
 def test_beam_search_takes_ctc_alone(ctc_folders):
     model = load_ready_made(str(ctc_folders["wavlm"]), 16000)
     audio, lengths = torch.randn(1, 4000), torch.tensor([4000])
@@ -203,6 +212,8 @@ def test_whisper_transcribes_a_batch_and_does_not_train(whisper_folder, tiny_sep
     joint = JointModel.join(tiny_separator, model)
     with pytest.raises(SepasrError, match="a whisper only transcribes; fine-tuning takes a CTC recogniser"):
         _ = joint.trainable_recognizer
+    with pytest.raises(SepasrError, match="Whisper has no CTC head to take word times from"):
+        model.transcribe(torch.randn(1, 8000), torch.tensor([8000]), DecodingConfig(), word_times=True)
     with pytest.raises(SepasrError, match="takes no language model"):
         model.transcribe(torch.randn(1, 8000), torch.tensor([8000]), DecodingConfig(), language_model=object())
 

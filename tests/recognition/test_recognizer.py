@@ -1,8 +1,12 @@
+from itertools import pairwise
+
+import numpy as np
 import pytest
 import torch
 
 from sepasr_cli.errors import SepasrError
 from sepasr_cli.features import FilterbankConfig
+from sepasr_cli.joint import JointModel
 from sepasr_cli.recognition.beam_search import DecodingConfig
 from sepasr_cli.recognition.conformer import ConformerConfig
 from sepasr_cli.recognition.language_model import LanguageModel, LanguageModelConfig
@@ -258,3 +262,69 @@ def test_time_warp_keeps_length_ends_and_order():
         moved.add(round(float((warped - ramp).abs().max())))
     assert len(moved) > 2
     assert torch.equal(time_warp(ramp[:11], 5), ramp[:11])
+
+
+def test_a_frame_s_time_is_the_centre_of_what_it_sees(recognizer_config: RecognizerConfig) -> None:
+    """Of the audio that a frame's subsampled features depend on, for both subsamplings."""
+    for factor in (2, 4):
+        encoder = recognizer_config.encoder.model_copy(update={"subsampling": factor})
+        model = Recognizer(recognizer_config.model_copy(update={"normalize": "none", "encoder": encoder})).eval()
+        audio = torch.randn(1, 8000, requires_grad=True)
+        features, lengths = model.features(audio, torch.tensor([8000]))
+        frames, _ = model.encoder.subsampling(features, lengths)
+        first, step = model.frame_times()
+        for place in (3, 8):
+            (gradient,) = torch.autograd.grad(frames[0, place].square().sum(), audio, retain_graph=True)
+            seen = gradient[0].nonzero().flatten()
+            assert abs(float(seen[0] + seen[-1]) / 2 / 8000 - (first + step * place)) < 1 / 8000
+
+
+@pytest.fixture(scope="module")
+def recognizer(tiny_joint: JointModel) -> Recognizer:
+    """A recogniser of random weights that hears several words in any sound."""
+    torch.manual_seed(1)
+    wordy = Recognizer(tiny_joint.recognizer.config).eval()
+    with torch.no_grad():
+        wordy.ctc_head.weight.mul_(8)
+    return wordy
+
+
+def test_words_have_times_and_confidences_where_asked_for(recognizer: Recognizer, talkers: np.ndarray) -> None:
+    audio, lengths = torch.from_numpy(talkers), torch.tensor([talkers.shape[1], 9000])
+    decoding = DecodingConfig(method="greedy")
+    plain = recognizer.transcribe(audio, lengths, decoding)
+    timed = recognizer.transcribe(audio, lengths, decoding, word_times=True)
+    assert [(one.text, one.tokens) for one in timed] == [(one.text, one.tokens) for one in plain]
+    assert all(one.word_times is None and one.word_confidences is None for one in plain)
+    assert any(" " in one.text for one in timed)
+    for one, length in zip(timed, lengths.tolist(), strict=True):
+        assert one.word_times is not None and one.word_confidences is not None
+        assert len(one.word_times) == len(one.word_confidences) == len(one.text.split())
+        assert one.word_times[0][0] >= 0 and one.word_times[-1][1] <= length / 8000
+        assert (np.diff(np.ravel(one.word_times)) >= 0).all()
+        assert all(0 < sure <= 1 for sure in one.word_confidences)
+    alone = recognizer.transcribe(audio[1:, :9000], lengths[1:], decoding, word_times=True)[0]
+    assert alone.word_times == timed[1].word_times
+
+
+def test_greedy_words_are_as_sure_as_their_spikes(recognizer: Recognizer, talkers: np.ndarray) -> None:
+    """What greedy search takes is the best label of each frame, so that alignment finds those very frames."""
+    audio, lengths = torch.from_numpy(talkers[:1]), torch.tensor([talkers.shape[1]])
+    with torch.no_grad():
+        encoded, _ = recognizer.encode(audio, lengths)
+        best = recognizer.ctc_log_probs(encoded)[0].max(-1)
+    found = recognizer.transcribe(audio, lengths, DecodingConfig(method="greedy"), word_times=True)[0]
+    spikes = [
+        float(best.values[start:end].max())
+        for label, start, end in runs(best.indices.tolist())
+        if label != 0 and recognizer.vocabulary.tokens[label] != "<space>"
+    ]
+    letters = [len(word) for word in found.text.split()]
+    means = [np.exp(np.mean([spikes.pop(0) for _ in range(count)])) for count in letters]
+    assert found.word_confidences == pytest.approx(means, abs=1e-4) and spikes == []
+
+
+def runs(labels: list[int]) -> list[tuple[int, int, int]]:
+    """Each label that stays, with its first frame and the one after its last."""
+    edges = [0, *(place for place in range(1, len(labels)) if labels[place] != labels[place - 1]), len(labels)]
+    return [(labels[start], start, end) for start, end in pairwise(edges)]

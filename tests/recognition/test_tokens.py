@@ -56,3 +56,14 @@ def test_tokens_are_written_one_a_line(tmp_path):
     vocabulary = Vocabulary.train(["a b"], "characters")
     vocabulary.save_text(tmp_path / "tokens.txt")
     assert (tmp_path / "tokens.txt").read_text().splitlines() == ["<blank>", "<unk>", "<space>", "a", "b", "<sos/eos>"]
+
+
+@pytest.mark.parametrize("kind", ["characters", "bpe"])
+def test_words_are_those_of_the_text(kind):
+    vocabulary = Vocabulary.train(["the cat sat on the mat", "a cat"], kind, 16)
+    for text in ("the cat sat", "a", "mat the a cat on", "cat zoo", ""):
+        ids = vocabulary.encode(text)
+        words = [vocabulary.decode([ids[place] for place in places]) for places in vocabulary.words(ids)]
+        assert words == vocabulary.decode(ids).split()
+    blanks = [0, *vocabulary.encode("a cat"), 0, vocabulary.boundary_id]
+    assert len(vocabulary.words(blanks)) == 2

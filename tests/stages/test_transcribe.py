@@ -45,6 +45,26 @@ def test_one_file_or_one_file_a_recording(folder: Path, joint_folder: Path, tmp_
     assert outcome.written == [tmp_path / "many/a.srt", tmp_path / "many/sub/b.srt"]
 
 
+def test_several_formats_with_word_times_and_names(folder: Path, joint_folder: Path, tmp_path: Path) -> None:
+    settings = {"decoding": "greedy", "format": "json,ctm", "word_times": True, "speaker_names": "Anna, Ben"}
+    outcome = transcribe([folder], str(joint_folder), out=tmp_path / "many", **settings)  # type: ignore[arg-type]
+    outcome.check()
+    assert [path.relative_to(tmp_path / "many").as_posix() for path in outcome.written] == [
+        "a.json",
+        "a.ctm",
+        "sub/b.json",
+        "sub/b.ctm",
+    ]
+    segments = transcripts.read(tmp_path / "many/sub/b.json")
+    assert segments == outcome.segments[2:]
+    assert {segment.speaker for segment in segments} == {"Anna", "Ben"}
+    firsts = {segment.speaker: segment.word_times[0][0] for segment in segments if segment.word_times}
+    assert list(firsts.values()) == sorted(firsts.values()) or firsts["Anna"] <= firsts["Ben"]
+    words = [times for segment in segments for times in segment.word_times or ()]
+    lines = (tmp_path / "many/sub/b.ctm").read_text().splitlines()
+    assert [float(line.split()[2]) for line in lines] == [start for start, _ in words]
+
+
 def test_nothing_is_replaced_unasked(folder: Path, joint_folder: Path, tmp_path: Path) -> None:
     model, out = str(joint_folder), tmp_path / "all.txt"
     out.write_text("mine")
@@ -76,6 +96,10 @@ def test_a_bad_file_stops_nothing(folder: Path, joint_folder: Path, capsys: pyte
         ({"format": "doc", "out": "x"}, "--format 'doc' is unknown; expected one of json, stm"),
         ({"format": "stm", "out": "x.json"}, "--out x.json ends in .json, --format is stm; leave one of them out"),
         ({"split": "test", "out": "x"}, "--out and --format are for audio files"),
+        ({"split": "test", "speaker_names": "A,B"}, "--speaker-names is for audio files"),
+        ({"speaker_names": "A,B,C"}, "--speaker-names holds 3 names, the model gives 2 speakers"),
+        ({"speaker_names": "A,,B"}, "--speaker-names 'A,,B': expected different names, such as Anna,Ben"),
+        ({"speaker_names": "A,A"}, "--speaker-names 'A,A': expected different names, such as Anna,Ben"),
         ({"beam": 0}, "decoding: 'beam': found 0, expected a number greater than 0"),
         ({"decoding": "magic"}, "decoding: 'method': found 'magic', expected 'beam', 'greedy' or 'attention'"),
     ],
