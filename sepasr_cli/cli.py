@@ -86,6 +86,22 @@ class System(str, Enum):
     cascade = "cascade"
 
 
+class Text(str, Enum):
+    """Rules that make texts comparable."""
+
+    none = "none"
+    basic = "basic"
+    whisper = "whisper"
+
+
+class TableForm(str, Enum):
+    """Forms of a table for files."""
+
+    csv = "csv"
+    markdown = "markdown"
+    latex = "latex"
+
+
 class Decoding(str, Enum):
     """Ways to search for words."""
 
@@ -362,20 +378,73 @@ def convert(
     stage(inputs, out=out, format=format, overwrite=overwrite).check()
 
 
-@app.command(epilog="Example: `sepasr score runs/an4 --split test --examples 3`")
+@app.command(
+    epilog="Examples: `sepasr score runs/an4`, `sepasr score --reference said.stm --hypothesis heard.json`, "
+    "`sepasr score --reference clean/ --estimate separated/ --mixture mix/`"
+)
 def score(
-    run: Run,
-    split: Annotated[str, typer.Option(help="Split to score: train, dev or test.")] = "test",
+    run: Annotated[Path | None, typer.Argument(metavar="[RUN]", help="Run directory.", show_default=False)] = None,
+    split: Annotated[str, typer.Option(help="Split of RUN to score: train, dev or test.")] = "test",
     system: Annotated[
         System | None, typer.Option(help="The system that --system named when the split was separated.")
     ] = None,
-    workers: Annotated[int, typer.Option(help="Processes that score signals.", min=1)] = 1,
+    reference: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Without RUN: what is true. Audio, transcripts, folders, patterns, manifests.", metavar="WHAT"
+        ),
+    ] = None,
+    estimate: Annotated[
+        list[str] | None,
+        typer.Option("--estimate", "--hypothesis", help="Without RUN: what is to be scored.", metavar="WHAT"),
+    ] = None,
+    mixture: Annotated[
+        list[str] | None,
+        typer.Option(help="Without RUN: audio of the mixtures, to show the improvement.", metavar="WHAT"),
+    ] = None,
+    text: Annotated[
+        Text | None, typer.Option(help="How both texts are made equal.", show_default="as the run's recipe, or basic")
+    ] = None,
+    collar: Annotated[
+        float | None,
+        typer.Option(
+            help="Seconds by which a word may be off in tcpWER.", min=0, show_default="as the run's recipe, or 5"
+        ),
+    ] = None,
+    metrics: Annotated[
+        str | None,
+        typer.Option(help="Those to compute, as si_sdr,stoi,wer.", metavar="LIST", show_default="all that apply"),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Without RUN: folder for the results as JSON.", show_default="print them alone"),
+    ] = None,
+    table: Annotated[TableForm | None, typer.Option(help="Print the table in this form.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Processes that score signals.", min=1, show_default="one a processor")
+    ] = None,
     examples: Annotated[int, typer.Option(help="Transcripts to show beside their references.", min=0)] = 0,
+    overwrite: Overwrite = False,
 ) -> None:
-    """SI-SDR, SDR, STOI, PESQ, WER and CER against references."""
+    """Signals and transcripts against references: SI-SDR, SDR, STOI, PESQ, WER, cpWER and more."""
     from sepasr_cli.stages.score import score as stage
 
-    stage(run, split=split, system=system.value if system else None, workers=workers, examples=examples)
+    stage(
+        run,
+        split=split,
+        system=system.value if system else None,
+        workers=workers,
+        examples=examples,
+        reference=reference or (),
+        estimate=estimate or (),
+        mixture=mixture or (),
+        text=text.value if text else None,
+        collar=collar,
+        metrics=metrics.split(",") if metrics else None,
+        out=out,
+        table=table.value if table else None,
+        overwrite=overwrite,
+    )
 
 
 def main() -> None:

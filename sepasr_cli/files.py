@@ -84,7 +84,7 @@ def inside(folder: Path, name: str, link: str | None = None) -> Path:
 
 
 def fingerprint(*parts: Any) -> str:
-    """Sixteen hexadecimal digits that change when any part does; a Path stands for its content.
+    """Sixteen hexadecimal digits that change when any part does; a Path stands for its content, bytes for themselves.
 
     >>> fingerprint({"a": 1, "b": 2}) == fingerprint({"b": 2, "a": 1})
     True
@@ -95,6 +95,8 @@ def fingerprint(*parts: Any) -> str:
             with part.open("rb") as handle:
                 while block := handle.read(1 << 20):
                     digest.update(block)
+        elif isinstance(part, bytes):
+            digest.update(part)
         else:
             digest.update(json.dumps(part, sort_keys=True, default=str).encode())
         digest.update(b"\x1f")

@@ -17,7 +17,7 @@ from sepasr_cli.files import fingerprint
 from sepasr_cli.manifest import Reference
 from sepasr_cli.recognition.beam_search import DecodingConfig
 from sepasr_cli.recognition.recognizer import RecognizerConfig
-from sepasr_cli.scoring.words import Normalisation
+from sepasr_cli.scoring.normalisation import Normalisation
 from sepasr_cli.separation import SeparatorConfig
 from sepasr_cli.separation.mask_mvdr import MaskMVDRConfig
 from sepasr_cli.separation.tfgridnet import TFGridNetConfig
@@ -39,6 +39,7 @@ class ScoringConfig(Settings):
 
     reference: Reference = "early"
     text: Normalisation = "basic"
+    collar: float = Field(5.0, ge=0, description="seconds by which a word may be off in tcpWER")
 
 
 class Recipe(Settings):

@@ -29,7 +29,10 @@ from sepasr_cli.recognition import DecodingConfig, RecognizerConfig
 from sepasr_cli.recognition.conformer import ConformerConfig
 from sepasr_cli.recognition.recognizer import SpecAugmentConfig
 from sepasr_cli.recognition.transformer_decoder import TransformerDecoderConfig
-from sepasr_cli.scoring.report import summarise
+from sepasr_cli.scoring.normalisation import Normalisation
+from sepasr_cli.scoring.report import RecordingScore, summarise
+from sepasr_cli.scoring.signals import SignalScore
+from sepasr_cli.scoring.words import WordScore
 from sepasr_cli.separation import MaskMVDRConfig, TFGridNetConfig
 from sepasr_cli.settings import Settings
 from sepasr_cli.simulation.config import (
@@ -109,7 +112,13 @@ NAMES: dict[str, set[str]] = {
     "TextRule": set(get_args(TextRule)),
     "Format": set(get_args(transcripts.Format)),
     "loss": set(get_args(PretrainSepConfig.model_fields["loss"].annotation)),
+    "Normalisation": set(get_args(Normalisation)),
     "summary": set(summarise([], "early", "basic")),
+    "record": set(
+        RecordingScore("a", signals=(SignalScore(),), words=WordScore(), speakers=("b",), estimates=("c",)).record()
+    )
+    - set(summarise([], "early", "basic"))
+    | {"counts", "notes"},
 }
 
 #: What the records of a JSON block are, by the word after `json`.

@@ -1,36 +1,41 @@
-"""Scores for people and for programs: a table, and the same numbers as plain data."""
+"""Scores as plain data: a record for every recording, and the summary of a corpus."""
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from typing import Any
 
-from rich import box
-from rich.table import Table
+from sepasr_cli.scoring.bootstrap import intervals
+from sepasr_cli.scoring.signals import SIGNAL_METRICS, Mean, SignalScore
+from sepasr_cli.scoring.words import COLLAR, WORD_METRICS, ErrorRate, SpokenPair, WordScore
 
-from sepasr_cli.scoring.signals import Mean, SignalScore
-from sepasr_cli.scoring.words import ErrorRate, WordScore
-
-
-@dataclass(frozen=True)
-class SpokenPair:
-    """One speaker's words, and those recognised for that speaker; None where no output was left."""
-
-    speaker: str
-    reference: str
-    hypothesis: str | None
+#: Metrics of separated signals, which a mixture has too, and what they gain over it.
+SIGNAL_NAMES = tuple(item.name for item in fields(SignalScore) if item.name != "undefined")
 
 
 @dataclass(frozen=True)
 class RecordingScore:
-    """Everything measured of one recording; `signals` holds a score a speaker, `estimates` the file each was given."""
+    """Everything measured of one recording; `signals` holds a score a speaker, `estimates` the file each was given.
+
+    `references` are fingerprints of what the "signals" and "words" were compared with; `notes` say what was done to
+    them before, such as a cut.
+    """
 
     id: str
     speakers: tuple[str, ...] = ()
     signals: tuple[SignalScore, ...] = ()
     estimates: tuple[str, ...] = ()
     words: WordScore | None = None
-    transcripts: tuple[SpokenPair, ...] = field(default=())
+    transcripts: tuple[SpokenPair, ...] = ()
+    references: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    def parts(self) -> dict[str, Mean]:
+        """Totals and counts of every metric; a rate's total is its errors and its count the length."""
+        found = sum(self.signals, SignalScore()).means() if self.signals else {}
+        if self.words is not None:
+            found |= {name: Mean(rate.errors, rate.length) for name, rate in self.words.rates().items()}
+        return found
 
     def record(self) -> dict[str, Any]:
         """Plain data, one line of `recordings.jsonl`."""
@@ -44,7 +49,20 @@ class RecordingScore:
         if self.words is not None:
             result |= _words(self.words)
             result["transcripts"] = [vars(pair) for pair in self.transcripts]
+        result["counts"] = {name: part.count for name, part in self.parts().items()}
+        result["references"] = dict(self.references)
+        result["notes"] = list(self.notes)
         return result
+
+
+def parts_of(record: Mapping[str, Any]) -> dict[str, Mean]:
+    """`RecordingScore.parts` from a line of `recordings.jsonl`."""
+    found = {
+        name: Mean(record[name] * count, count)
+        for name, count in record["counts"].items()
+        if name in SIGNAL_NAMES and count
+    }
+    return found | {name: Mean(rate["errors"], rate["length"]) for name, rate in record.get("errors", {}).items()}
 
 
 def total(recordings: Sequence[RecordingScore]) -> tuple[SignalScore, WordScore]:
@@ -54,92 +72,64 @@ def total(recordings: Sequence[RecordingScore]) -> tuple[SignalScore, WordScore]
     return signals, words
 
 
-def summarise(recordings: Sequence[RecordingScore], reference: str, text: str) -> dict[str, Any]:
+def summarise(
+    recordings: Sequence[RecordingScore],
+    reference: str,
+    text: str,
+    collar: float = COLLAR,
+    reasons: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
     """Plain data of the corpus: every metric's mean (error rates as fractions, null where unknown) and its count.
 
     Args:
         recordings: what was scored.
         reference: name of the reference signal.
         text: name of the normalisation of texts.
+        collar: seconds by which a word may be off in tcpWER.
+        reasons: why metrics cannot apply at all, by their names.
     """
     signals, words = total(recordings)
+    undefined = Counter((*signals.undefined, *words.undefined))
     counts = {name: mean.count for name, mean in signals.means().items()}
+    counts |= {name: rate.length for name, rate in words.rates().items()}
+    found = intervals([recording.parts() for recording in recordings])
     return {
         **_words(words),
         **_means(signals),
-        "counts": {
-            "recordings": len(recordings),
-            "wer": words.words.length,
-            "cer": words.characters.length,
-            "transcribed_recordings": words.recordings,
-            **counts,
-        },
+        "intervals": {name: [round(bound, 6) for bound in bounds] for name, bounds in sorted(found.items())},
+        "counts": {"recordings": len(recordings), "transcribed_recordings": words.recordings, **counts},
         "reference": reference,
         "text": text,
-        "undefined": dict(Counter(signals.undefined)),
+        "collar": collar,
+        "undefined": dict(undefined),
+        "unscored": _unscored(counts, undefined, reasons or {}),
+        "notes": dict(Counter(note for recording in recordings for note in recording.notes)),
     }
 
 
-def table(summary: dict[str, Any], title: str) -> Table:
-    """The summary for people; the unprocessed mixture is beside the separated signals."""
-    result = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left")
-    for column in ("", "mixture", "separated", "improvement", "of"):
-        result.add_column(column, justify="left" if column == "" else "right")
-    counts = summary["counts"]
-    for name, label in (("si_sdr", "SI-SDR (dB)"), ("sdr", "SDR (dB)")):
-        gain = _shown(summary[f"{name}_improvement"], "+.2f")
-        mixture, separated = _shown(summary[f"{name}_mixture"], ".2f"), _shown(summary[name], ".2f")
-        result.add_row(label, mixture, separated, gain, f"{counts[name]} signals")
-    for name, label, form in (("stoi", "STOI", ".3f"), ("pesq", "PESQ", ".2f")):
-        result.add_row(label, "", _shown(summary[name], form), "", f"{counts[name]} signals")
-    for name, label, unit in (("wer", "WER", "words"), ("cer", "CER", "characters")):
-        result.add_row(label, "", _shown(summary[name], ".1%"), "", f"{counts[name]} {unit}")
-    return result
-
-
-def remarks(summary: dict[str, Any]) -> list[str]:
-    """What the table does not say: kinds of errors, and why metrics are missing, a line each."""
-    errors = summary["words"]
-    lines = []
-    if summary["counts"]["transcribed_recordings"]:
-        lines.append(
-            f"word errors: {errors['substitutions']} substitutions, {errors['deletions']} deletions, "
-            f"{errors['insertions']} insertions (best speaker assignment, text '{summary['text']}')"
-        )
-    return lines + [f"left out: {reason} ({count}x)" for reason, count in sorted(summary["undefined"].items())]
-
-
-def example(recording: RecordingScore) -> str:
-    """Transcripts of one recording beside their references."""
-    lines = [recording.id]
-    for pair in recording.transcripts:
-        lines += [
-            f"  {pair.speaker} said:  {pair.reference}",
-            f"  {' ' * len(pair.speaker)} heard: {pair.hypothesis or ''}",
-        ]
-    return "\n".join(line.rstrip() for line in lines)
+def _unscored(counts: Mapping[str, int], undefined: Mapping[str, int], reasons: Mapping[str, str]) -> dict[str, str]:
+    """Each metric without a value, and why."""
+    missing: dict[str, str] = {}
+    for name in (*SIGNAL_METRICS, *WORD_METRICS):
+        if not counts[name]:
+            told = [reason.partition(": ")[2] for reason in undefined if reason.startswith(f"{name}: ")]
+            missing[name] = reasons.get(name) or "; ".join(told) or "nothing to compute it from"
+    return missing
 
 
 def _means(score: SignalScore) -> dict[str, float | None]:
-    return {name: _rounded(mean) for name, mean in score.means().items()}
+    return {name: None if mean.value is None else round(mean.value, 6) for name, mean in score.means().items()}
 
 
 def _words(score: WordScore) -> dict[str, Any]:
+    rates = score.rates()
     return {
-        "wer": score.words.rate,
-        "cer": score.characters.rate,
+        **{name: rate.rate for name, rate in rates.items()},
         "words": _counts(score.words),
         "characters": _counts(score.characters),
+        "errors": {name: _counts(rate) for name, rate in rates.items()},
     }
 
 
 def _counts(rate: ErrorRate) -> dict[str, int]:
     return {"errors": rate.errors, **vars(rate)}
-
-
-def _rounded(mean: Mean) -> float | None:
-    return None if mean.value is None else round(mean.value, 6)
-
-
-def _shown(value: float | None, form: str) -> str:
-    return "-" if value is None else format(value, form)

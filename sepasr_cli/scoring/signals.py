@@ -1,26 +1,25 @@
 """How close separated signals are to their references. Letters: S speaker, K estimate, N sample.
 
-All computing is in double precision. Decibels are limited to +-100, so that a silent or a perfect estimate keeps a
-mean finite. The estimates' order is the one with the best mean SI-SDR; every metric is read under that one order.
+The estimates' order is the one with the best mean SI-SDR; every metric is read under that one order.
 """
 
-import warnings
+from collections.abc import Collection
 from dataclasses import dataclass, fields
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
 from sepasr_cli.errors import SepasrError
+from sepasr_cli.scoring import stoi
+from sepasr_cli.scoring.bss_eval import Signal, bss_eval, si_sdr
 
-Signal = NDArray[np.float64]
-
-#: Ratios in decibels are cut to this range.
-LIMIT = 100.0
-#: Taps of the distortion filter that BSS Eval allows.
-FILTER = 512
+SignalMetric = Literal["si_sdr", "sdr", "sir", "sar", "stoi", "estoi", "pesq"]
+SIGNAL_METRICS: tuple[SignalMetric, ...] = get_args(SignalMetric)
 #: Mode of PESQ at the sample rates for which it is defined (ITU-T P.862.2 wide band, P.862 narrow band).
 PESQ_MODES = {16000: "wb", 8000: "nb"}
+TOO_SHORT = "less than 0.4 s of speech"
 
 
 @dataclass(frozen=True)
@@ -50,7 +49,11 @@ class Mean:
 
 @dataclass(frozen=True)
 class SignalScore:
-    """Scores of one speaker, or of many added; decibels but for STOI (0 to 1) and PESQ (1 to 4.6)."""
+    """Scores of one speaker, or of many added; decibels but for STOI, ESTOI (at most 1) and PESQ (1 to 4.6).
+
+    `_mixture` is the metric of the unprocessed mixture and `_improvement` what the estimate has more. A mixture has no
+    artefacts to speak of, so SAR stands alone.
+    """
 
     si_sdr: Mean = Mean()
     si_sdr_improvement: Mean = Mean()
@@ -58,8 +61,19 @@ class SignalScore:
     sdr: Mean = Mean()
     sdr_improvement: Mean = Mean()
     sdr_mixture: Mean = Mean()
+    sir: Mean = Mean()
+    sir_improvement: Mean = Mean()
+    sir_mixture: Mean = Mean()
+    sar: Mean = Mean()
     stoi: Mean = Mean()
+    stoi_improvement: Mean = Mean()
+    stoi_mixture: Mean = Mean()
+    estoi: Mean = Mean()
+    estoi_improvement: Mean = Mean()
+    estoi_mixture: Mean = Mean()
     pesq: Mean = Mean()
+    pesq_improvement: Mean = Mean()
+    pesq_mixture: Mean = Mean()
     #: Why a metric is missing, once for every value that is.
     undefined: tuple[str, ...] = ()
 
@@ -73,52 +87,6 @@ class SignalScore:
     def means(self) -> dict[str, Mean]:
         """The metrics by name."""
         return {field.name: getattr(self, field.name) for field in fields(self) if field.name != "undefined"}
-
-
-def si_sdr(reference: Signal, estimate: Signal) -> Signal:
-    """Scale-invariant signal-to-distortion ratio in dB of every pair (https://arxiv.org/abs/1811.02508, equation 5).
-
-    Args:
-        reference: shape (S, N), none of them silent.
-        estimate: shape (K, N); a silent one has the lowest ratio.
-
-    Returns:
-        Shape (S, K).
-    """
-    return _decibels(_squared_cosine(np.atleast_2d(reference), np.atleast_2d(estimate)))
-
-
-def sdr(reference: Signal, estimate: Signal) -> Signal:
-    """Signal-to-distortion ratio of BSS Eval in dB of every pair, any filter of 512 taps allowed.
-
-    It is what `bss_eval_sources` of mir_eval gives for single references (Vincent et al., 2006), computed by
-    fast_bss_eval (https://arxiv.org/abs/2110.06440). Shapes as in `si_sdr`.
-    """
-    from fast_bss_eval import sdr_loss
-
-    reference, estimate = np.atleast_2d(reference), np.atleast_2d(estimate)
-    heard = np.abs(estimate).max(axis=1) > 0
-    result = np.full((len(reference), len(estimate)), -LIMIT)
-    if heard.any():
-        # The smallest loading that keeps the filter of a band-limited reference solvable.
-        loss = sdr_loss(estimate[heard], reference, filter_length=FILTER, load_diag=1e-10, pairwise=True)
-        result[:, heard] = np.clip(-loss, -LIMIT, LIMIT)
-    return result
-
-
-def stoi(reference: Signal, estimate: Signal, sample_rate: int) -> tuple[float | None, str]:
-    """Short-time objective intelligibility, by pystoi; None and the reason where it is undefined. Shapes (N,)."""
-    from pystoi import stoi as compute
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", RuntimeWarning)
-        try:
-            return float(compute(reference, estimate, sample_rate)), ""
-        except np.exceptions.AxisError:  # not one frame of 256 samples
-            return None, "stoi: less than 0.4 s of speech"
-        except RuntimeWarning as problem:
-            short = "Not enough STFT frames" in str(problem)
-            return None, "stoi: less than 0.4 s of speech" if short else f"stoi: {problem}"
 
 
 def pesq(reference: Signal, estimate: Signal, sample_rate: int) -> tuple[float | None, str]:
@@ -146,15 +114,20 @@ def best_order(ratios: Signal) -> tuple[int, ...]:
 
 
 def score_signals(
-    references: NDArray[np.floating], estimates: NDArray[np.floating], mixture: NDArray[np.floating], sample_rate: int
+    references: NDArray[np.floating],
+    estimates: NDArray[np.floating],
+    mixture: NDArray[np.floating] | None,
+    sample_rate: int,
+    metrics: Collection[str] = SIGNAL_METRICS,
 ) -> tuple[list[SignalScore], tuple[int, ...]]:
     """Score the estimates of one recording.
 
     Args:
         references: shape (S, N).
         estimates: shape (K, N), K at least S, in any order.
-        mixture: shape (N,), the unprocessed reference microphone.
+        mixture: shape (N,), the unprocessed reference microphone; without it there are no improvements.
         sample_rate: in Hz.
+        metrics: the ones to compute, of `SIGNAL_METRICS`.
 
     Returns:
         One score a speaker, in the order of the references, and the index of each one's estimate.
@@ -162,7 +135,8 @@ def score_signals(
     Raises:
         SepasrError: where there are fewer estimates than references, or lengths differ.
     """
-    truth, given, before = (np.atleast_2d(np.asarray(x, np.float64)) for x in (references, estimates, mixture))
+    truth, given = (np.atleast_2d(np.asarray(x, np.float64)) for x in (references, estimates))
+    before = np.empty((0, truth.shape[1])) if mixture is None else np.atleast_2d(np.asarray(mixture, np.float64))
     if len(given) < len(truth):
         raise SepasrError(f"{len(given)} estimates for {len(truth)} references; expected at least as many")
     if not truth.shape[1] == given.shape[1] == before.shape[1]:
@@ -170,42 +144,55 @@ def score_signals(
             f"found references of {truth.shape[1]}, estimates of {given.shape[1]} and a mixture of {before.shape[1]} "
             "samples; expected equal lengths"
         )
-    heard = np.abs(truth).max(axis=1) > 0
+    heard = np.flatnonzero(np.abs(truth).max(axis=1) > 0)
     candidates = np.concatenate([given, before])
     scale = np.zeros((len(truth), len(candidates)))
-    filtered = scale.copy()
-    if heard.any():
-        scale[heard], filtered[heard] = si_sdr(truth[heard], candidates), sdr(truth[heard], candidates)
-    order = best_order(scale[:, :-1])
-    scores = []
-    for row, column in enumerate(order):
-        if not heard[row]:
-            scores.append(SignalScore(undefined=("the reference is silent",)))
+    if len(heard):
+        scale[heard] = si_sdr(truth[heard], candidates)
+    order = best_order(scale[:, : len(given)])
+    # For each speaker its estimate and, where there is one, the mixture.
+    columns = [[column, *range(len(given), len(candidates))] for column in order]
+    found: list[dict[str, list[float | None]]] = [{} for _ in truth]
+    reasons: list[list[str]] = [[] for _ in truth]
+    if {"sdr", "sir", "sar"} & set(metrics) and len(heard):
+        ratios = bss_eval(truth[heard], candidates, interference=bool({"sir", "sar"} & set(metrics)))
+        for row, speaker in enumerate(heard):
+            found[speaker] |= {name: list(table[row, columns[speaker]]) for name, table in ratios._asdict().items()}
+            if len(heard) < 2:
+                del found[speaker]["sir"]
+                reasons[speaker] += ["sir: one speaker"] if "sir" in metrics else []
+    if {"stoi", "estoi"} & set(metrics):
+        clean, processed = stoi.resample(truth, sample_rate), stoi.resample(candidates, sample_rate)
+    for row in range(len(truth)):
+        if row not in heard:
+            reasons[row] = ["the reference is silent"]
             continue
-        intelligibility, no_stoi = stoi(truth[row], given[column], sample_rate)
-        quality, no_pesq = pesq(truth[row], given[column], sample_rate)
-        scores.append(
-            SignalScore(
-                *_with_improvement(scale[row, column], scale[row, -1]),
-                *_with_improvement(filtered[row, column], filtered[row, -1]),
-                stoi=Mean.of(intelligibility),
-                pesq=Mean.of(quality),
-                undefined=tuple(reason for reason in (no_stoi, no_pesq) if reason),
-            )
-        )
+        found[row]["si_sdr"] = list(scale[row, columns[row]])
+        if {"stoi", "estoi"} & set(metrics):
+            envelopes = stoi.envelopes(clean[row], processed[columns[row]])
+            if envelopes is None:
+                reasons[row] += [f"{name}: {TOO_SHORT}" for name in ("stoi", "estoi") if name in metrics]
+            else:
+                measures = (("stoi", stoi.stoi), ("estoi", stoi.estoi))
+                found[row] |= {name: list(measure(envelopes)) for name, measure in measures if name in metrics}
+        if "pesq" in metrics:
+            values = [pesq(truth[row], candidates[column], sample_rate) for column in columns[row]]
+            found[row]["pesq"] = [value for value, _ in values]
+            reasons[row] += [values[0][1]] if values[0][1] else []
+    scores = [
+        _with_improvement({name: values for name, values in each.items() if name in metrics}, tuple(why))
+        for each, why in zip(found, reasons, strict=True)
+    ]
     return scores, order
 
 
-def _with_improvement(ratio: float, mixture: float) -> tuple[Mean, Mean, Mean]:
-    return Mean.of(ratio), Mean.of(ratio - mixture), Mean.of(mixture)
-
-
-def _squared_cosine(reference: Signal, estimate: Signal) -> Signal:
-    power = np.einsum("sn,sn->s", reference, reference)[:, None] * np.einsum("kn,kn->k", estimate, estimate)
-    return np.einsum("sn,kn->sk", reference, estimate) ** 2 / np.maximum(power, np.finfo(np.float64).tiny)
-
-
-def _decibels(coherence: Signal) -> Signal:
-    """From the share of an estimate's energy that its reference explains."""
-    floor = 10 ** (-LIMIT / 10)
-    return np.clip(10 * np.log10(np.maximum(coherence, floor) / np.maximum(1 - coherence, floor)), -LIMIT, LIMIT)
+def _with_improvement(values: dict[str, list[float | None]], undefined: tuple[str, ...]) -> SignalScore:
+    """From each metric's value of the estimate and, where there is one, of the mixture."""
+    means: dict[str, Mean] = {}
+    for name, (value, *mixture) in values.items():
+        means[name] = Mean.of(value)
+        if mixture and name != "sar":
+            means[f"{name}_mixture"] = Mean.of(mixture[0])
+            gain = None if value is None or mixture[0] is None else value - mixture[0]
+            means[f"{name}_improvement"] = Mean.of(gain)
+    return SignalScore(**means, undefined=undefined)

@@ -1,43 +1,73 @@
-"""`sepasr score`: separated signals and transcripts of a run's split against their references."""
+"""`sepasr score`: separated signals and transcripts against references, of a run's split or of any files."""
 
 import json
-import multiprocessing
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+import os
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from rich.console import Console
 
-from sepasr_cli import audio, transcripts
-from sepasr_cli.errors import SepasrError
-from sepasr_cli.files import inside, write_json, write_text
-from sepasr_cli.inference.inputs import SEPARATED, TRANSCRIPTS, Outcome, split_folder
-from sepasr_cli.manifest import DATASET, Mixture, Reference, Separated, read_manifest
+from sepasr_cli.errors import ArgumentError
+from sepasr_cli.files import fingerprint, write_json, write_text
+from sepasr_cli.inference.inputs import Outcome, refuse_to_replace, split_folder
+from sepasr_cli.manifest import Reference
+from sepasr_cli.parallel import run_tasks
 from sepasr_cli.progress import progress, say, warn
 from sepasr_cli.rundir import RunDir
-from sepasr_cli.scoring import report
-from sepasr_cli.scoring.report import RecordingScore, SpokenPair
-from sepasr_cli.scoring.signals import SignalScore, score_signals
-from sepasr_cli.scoring.words import Normalisation, WordScore, score_words
+from sepasr_cli.scoring import tables
+from sepasr_cli.scoring.checks import check_transcripts
+from sepasr_cli.scoring.material import Material, find_material
+from sepasr_cli.scoring.normalisation import Normalisation, normalise
+from sepasr_cli.scoring.recordings import SignalFiles, SignalsScored, SpokenTexts, score_files
+from sepasr_cli.scoring.report import RecordingScore, summarise
+from sepasr_cli.scoring.run_material import find_run_material
+from sepasr_cli.scoring.signals import SIGNAL_METRICS
+from sepasr_cli.scoring.tables import TableFormat
+from sepasr_cli.scoring.words import COLLAR, WORD_METRICS, SpokenPair, WordScore, score_transcripts
 
-#: The command that makes what is scored.
-COMMANDS = {"separated": "separate", "transcripts": "transcribe"}
+#: Fewer recordings for each process are done sooner than it starts.
+WORTH_A_PROCESS = 4
+SUMMARY, RECORDINGS = "summary.json", "recordings.jsonl"
 
 
 def score(
-    run: Path | str, split: str = "test", system: str | None = None, workers: int = 1, examples: int = 0
+    run: Path | str | None = None,
+    split: str = "test",
+    system: str | None = None,
+    reference: Sequence[str | Path] = (),
+    estimate: Sequence[str | Path] = (),
+    mixture: Sequence[str | Path] = (),
+    text: Normalisation | None = None,
+    collar: float | None = None,
+    metrics: Sequence[str] | None = None,
+    out: Path | str | None = None,
+    table: TableFormat | None = None,
+    workers: int | None = None,
+    examples: int = 0,
+    overwrite: bool = False,
 ) -> dict[str, Any]:
-    """Score what `separate` and `transcribe` made of a split; prints a table, writes it below RUN/scores.
+    """Score a run's split, or any estimates against any references; prints a table.
+
+    Of a run, what `separate` and `transcribe` made is scored, and written below RUN/scores. Otherwise `reference` and
+    `estimate` name audio (files, folders, patterns, manifests), transcripts in any format, or both.
 
     Args:
         run: the run directory.
-        split: the split.
+        split: the run's split.
         system: "joint" or "cascade", where the split was separated and transcribed with that flag.
-        workers: processes that score signals.
+        reference: what is true.
+        estimate: what is to be scored.
+        mixture: audio of the unprocessed mixtures, for the improvement over them.
+        text: the normalisation of both texts; by default the recipe's, "basic" without a run.
+        collar: seconds by which a word may be off in tcpWER; by default the recipe's, 5 without a run.
+        metrics: names of those to compute; by default all that apply.
+        out: a folder for `summary.json` and `recordings.jsonl`; a run's go into the run.
+        table: the form of the printed table, for files.
+        workers: processes that score signals; by default one a processor, fewer for few recordings.
         examples: how many recordings' transcripts to print beside their references.
+        overwrite: replace the files in `out`.
 
     Returns:
         The content of `summary.json`.
@@ -45,176 +75,155 @@ def score(
     Raises:
         SepasrError: where there is nothing to score, or recordings could not be scored; the others are then done.
     """
-    directory = RunDir.open(run)
-    recipe = directory.recipe()
-    manifest = directory.require_manifest(split)
-    mixtures = read_manifest(manifest, Mixture)
-    folders = {kind: directory.path / split_folder(kind, split, system) for kind in COMMANDS}
-    listed = {"separated": folders["separated"] / SEPARATED, "transcripts": folders["transcripts"] / TRANSCRIPTS}
-    there = _what_is_there(directory, split, system, listed)
-    failures: dict[str, str] = {}
-    signals: dict[str, _Signals] = {}
-    words: dict[str, _Words] = {}
-    if "separated" in there:
-        signals, failures = _score_all_signals(
-            mixtures, manifest.parent, listed["separated"], recipe.scoring.reference, workers
-        )
-    if "transcripts" in there:
-        words = _score_all_words(mixtures, listed["transcripts"], recipe.scoring.text)
+    wanted = _check(run, reference, estimate, mixture, out, metrics)
+    kind: Reference = "early"
+    if run is not None:
+        directory = RunDir.open(run)
+        settings = directory.recipe().scoring
+        kind, text, collar = settings.reference, text or settings.text, settings.collar if collar is None else collar
+        material = find_run_material(directory, split, system, kind)
+        folder: Path | None = directory.path / split_folder("scores", split, system)
+    else:
+        text, collar = text or "basic", COLLAR if collar is None else collar
+        folder = Path(out) if out is not None else None
+        if folder is not None and not overwrite:
+            refuse_to_replace([folder / SUMMARY, folder / RECORDINGS])
+        material = find_material(reference, estimate, mixture, kind)
+    for remark in (*material.remarks, *check_transcripts(material.words)):
+        warn(remark)
+    signals, failures = _score_signals(material.signals, wanted, workers)
+    failures |= material.failures
+    words = {item.id: _score_words(item, text, collar, wanted) for item in material.words}
+    names = dict.fromkeys((*(item.id for item in material.signals), *material.failures, *words))
+    speakers = {item.id: item.speakers for item in material.signals}
     recordings = [
-        _joined(item, signals.get(item.id), words.get(item.id))
-        for item in mixtures
-        if item.id in signals or item.id in words
+        _joined(name, speakers.get(name, ()), signals.get(name), words.get(name))
+        for name in names
+        if name in signals or name in words
     ]
-    summary = report.summarise(recordings, recipe.scoring.reference, recipe.scoring.text)
-    folder = directory.path / split_folder("scores", split, system)
-    lines = (json.dumps(recording.record(), ensure_ascii=False) + "\n" for recording in recordings)
-    write_text(folder / "recordings.jsonl", "".join(lines))
-    write_json(folder / "summary.json", summary)
-    _show(
-        summary,
-        recordings,
-        f"{folder}, {len(recordings)} recordings, '{recipe.scoring.reference}' references",
-        examples,
-    )
-    Outcome(len(mixtures), failures=failures).check()
+    summary = summarise(recordings, kind, text, collar, _reasons(material, metrics))
+    if folder is not None:
+        lines = (json.dumps(recording.record(), ensure_ascii=False) + "\n" for recording in recordings)
+        write_text(folder / RECORDINGS, "".join(lines))
+        write_json(folder / SUMMARY, summary)
+    if recordings:
+        references = f", '{kind}' references" if run is not None else ""
+        title = f"{folder or 'scores'}, {len(recordings)} recordings{references}"
+        _show(summary, recordings, title, table, examples)
+    Outcome(len(names), failures=failures).check()
     return summary
 
 
-#: One recording's scores a speaker with the files they are of; its word score with the texts.
-_Signals = tuple[tuple[SignalScore, ...], tuple[str, ...]]
-_Words = tuple[WordScore, tuple[SpokenPair, ...]]
-
-
-def _what_is_there(directory: RunDir, split: str, system: str | None, listed: dict[str, Path]) -> list[str]:
-    """Which of the two kinds can be scored; the other is named with the command that makes it.
+def _check(
+    run: Path | str | None,
+    reference: Sequence[str | Path],
+    estimate: Sequence[str | Path],
+    mixture: Sequence[str | Path],
+    out: Path | str | None,
+    metrics: Sequence[str] | None,
+) -> tuple[str, ...]:
+    """The metrics to compute.
 
     Raises:
-        SepasrError: where neither can.
+        ArgumentError: where arguments do not go together, or a metric is unknown.
     """
-    there = [kind for kind, path in listed.items() if path.is_file()]
-    flag = f" --system {system}" if system else ""
-    lines = []
-    for kind in (kind for kind in listed if kind not in there):
-        parent = listed[kind].parent.parent
-        others = sorted(path.name for path in parent.glob(f"{split}*") if path.is_dir()) if parent.is_dir() else []
-        found = f"found {', '.join(others)}" if others else "found none"
-        lines.append(
-            f"{listed[kind]} is missing ({found}); run `sepasr {COMMANDS[kind]} {directory.path} --split {split}{flag}`"
+    if run is not None and (reference or estimate or mixture or out is not None):
+        raise ArgumentError(
+            "a run has its own references, and its scores go into it; leave RUN out to score files (--reference, "
+            "--estimate, --mixture, --out)"
         )
-    if not there:
-        raise SepasrError("nothing to score: " + "; ".join(lines))
-    for line in lines:
-        warn(f"{line} to score {'signals' if 'separated.jsonl' in line else 'words'} too")
-    for kind in there:
-        if directory.status(split_folder(kind, split, system)) not in ("finished", None):
-            warn(f"{listed[kind].parent}: `sepasr {COMMANDS[kind]}` has not finished; what there is, is scored")
-    return there
+    if run is None and not (reference and estimate):
+        given = "no --estimate" if reference else "no --reference" if estimate else "neither RUN nor --reference"
+        raise ArgumentError(f"found {given}; give a run directory, or --reference and --estimate")
+    known = (*SIGNAL_METRICS, *WORD_METRICS)
+    for name in metrics or ():
+        if name not in known:
+            raise ArgumentError(f"metric '{name}' is unknown; expected some of {', '.join(known)}")
+    return tuple(metrics or known)
 
 
-def _score_all_signals(
-    mixtures: Sequence[Mixture], data: Path, listed: Path, reference: Reference, workers: int
-) -> tuple[dict[str, _Signals], dict[str, str]]:
-    """Scores of the recordings that were separated, and why others have none."""
-    separated = {item.id: item for item in read_manifest(listed, Separated)}
-    pairs = [(item, separated[item.id]) for item in mixtures if item.id in separated]
-    if missing := len(mixtures) - len(pairs):
-        warn(f"{listed}: {missing} of {len(mixtures)} mixtures were not separated and have no signal scores")
-    work = partial(_score_signals, data=data, folder=listed.parent, reference=reference)
-    scores: dict[str, _Signals] = {}
-    failures: dict[str, str] = {}
-    with progress("score", len(pairs)) as advance:
-        for (mixture, _), result in zip(pairs, _mapped(work, pairs, workers), strict=True):
-            if isinstance(result, str):
-                failures[mixture.id] = result
-            else:
-                scores[mixture.id] = result
-            advance()
-    return scores, failures
-
-
-def _mapped(work: Callable[..., Any], items: Sequence[Any], workers: int) -> Iterator[Any]:
-    if workers <= 1:
-        yield from map(work, items)
-        return
-    # Forking would copy locks that PyTorch's threads hold.
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-        yield from pool.map(work, items)
+def _reasons(material: Material, metrics: Sequence[str] | None) -> dict[str, str]:
+    """Why metrics cannot have a value at all."""
+    found: dict[str, str] = {}
+    for kind, names in (("signals", SIGNAL_METRICS), ("words", WORD_METRICS)):
+        if kind in material.missing:
+            found |= dict.fromkeys(names, material.missing[kind])
+    if metrics is not None:
+        found |= {name: "not asked for" for name in (*SIGNAL_METRICS, *WORD_METRICS) if name not in metrics}
+    return found
 
 
 def _score_signals(
-    pair: tuple[Mixture, Separated], *, data: Path, folder: Path, reference: Reference
-) -> _Signals | str:
-    """One recording's scores, or the reason why there are none, as one line."""
-    mixture, separated = pair
-    try:
-        names = [getattr(source, reference) for source in mixture.sources]
-        if None in names:
-            raise SepasrError(f"has no '{reference}' reference; add it to simulation.references")
-        at = mixture.reference_microphone
-        signals = _stack([inside(data, name, link=DATASET) for name in names], mixture.sample_rate, at)
-        estimates = _stack([inside(folder, name) for name in separated.audio], mixture.sample_rate, 0)
-        samples, _ = audio.read(inside(data, mixture.audio, link=DATASET))
-        scores, order = score_signals(signals, estimates, samples[mixture.reference_microphone], mixture.sample_rate)
-    except SepasrError as error:
-        return f"{mixture.id}: {error}"
-    return tuple(scores), tuple(separated.audio[index] for index in order)
+    items: Sequence[SignalFiles], metrics: Sequence[str], workers: int | None
+) -> tuple[dict[str, SignalsScored], dict[str, str]]:
+    """Scores of each recording, and why others have none."""
+    scores: dict[str, SignalsScored] = {}
+    failures: dict[str, str] = {}
+    if not set(metrics) & set(SIGNAL_METRICS):
+        return scores, failures
+    if workers is None:
+        processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        workers = max(1, min(processors, len(items) // WORTH_A_PROCESS))
+    with progress("score", len(items)) as advance:
+        for name, result in run_tasks(partial(score_files, metrics=tuple(metrics)), items, workers):
+            if isinstance(result, str):
+                failures[name] = result
+            else:
+                scores[name] = result
+            advance()
+    return scores, {item.id: failures[item.id] for item in items if item.id in failures}
 
 
-def _stack(paths: Sequence[Path], sample_rate: int, microphone: int) -> audio.Audio:
-    """One channel of each file, (S, N)."""
-    signals: list[audio.Audio] = []
-    for path in paths:
-        samples, rate = audio.read(path)
-        if rate != sample_rate:
-            raise SepasrError(f"{path}: {rate} Hz found, expected the mixture's {sample_rate} Hz")
-        if signals and len(signals[0]) != samples.shape[1]:
-            raise SepasrError(
-                f"{path}: {samples.shape[1]} samples found, expected {len(signals[0])} as in {paths[0].name}"
-            )
-        signals.append(audio.channel(samples, microphone))
-    return np.stack(signals)
+def _score_words(
+    item: SpokenTexts, rule: Normalisation, collar: float, metrics: Sequence[str]
+) -> tuple[WordScore, tuple[SpokenPair, ...], str]:
+    """The errors, the texts beside each other, and a fingerprint of the reference."""
+    score, pairs = score_transcripts(item.reference, item.hypothesis, rule, collar, metrics)
+    said = [(one.speaker, one.start_time, one.end_time, normalise(one.words, rule)) for one in item.reference]
+    return score, pairs, fingerprint(said)
 
 
-def _score_all_words(mixtures: Sequence[Mixture], listed: Path, rule: Normalisation) -> dict[str, _Words]:
-    """Scores of the recordings that were transcribed and have reference texts."""
-    heard = transcripts.by_speaker(transcripts.read(listed))
-    with_text = [item for item in mixtures if all(source.text is not None for source in item.sources)]
-    if silent := len(mixtures) - len(with_text):
-        warn(f"{silent} of {len(mixtures)} mixtures have no reference transcripts and no word scores")
-    if missing := sum(item.id not in heard for item in with_text):
-        warn(f"{listed}: {missing} of {len(with_text)} mixtures were not transcribed and have no word scores")
-    scores: dict[str, _Words] = {}
-    for item in with_text:
-        if item.id not in heard:
-            continue
-        references = [source.text or "" for source in item.sources]
-        hypotheses = list(heard[item.id].values())
-        found, assignment = score_words(references, hypotheses, rule)
-        scores[item.id] = (
-            found,
-            tuple(
-                SpokenPair(source.speaker, text, None if index is None else hypotheses[index])
-                for source, text, index in zip(item.sources, references, assignment, strict=True)
-            ),
-        )
-    return scores
+def _joined(
+    name: str,
+    speakers: tuple[str, ...],
+    signals: SignalsScored | None,
+    words: tuple[WordScore, tuple[SpokenPair, ...], str] | None,
+) -> RecordingScore:
+    references = {}
+    if signals is not None:
+        references["signals"] = signals.fingerprint
+    score, pairs, said = words or (None, (), "")
+    if words is not None:
+        references["words"] = said
+    return RecordingScore(
+        name,
+        speakers,
+        signals.scores if signals else (),
+        signals.names if signals else (),
+        score,
+        pairs,
+        references,
+        signals.notes if signals else (),
+    )
 
 
-def _joined(mixture: Mixture, signals: _Signals | None, words: _Words | None) -> RecordingScore:
-    scores, estimates = signals or ((), ())
-    found, pairs = words or (None, ())
-    speakers = tuple(source.speaker for source in mixture.sources)
-    return RecordingScore(mixture.id, speakers, scores, estimates, found, pairs)
-
-
-def _show(summary: dict[str, Any], recordings: Sequence[RecordingScore], title: str, examples: int) -> None:
-    console = Console(highlight=False)
-    console.print(report.table(summary, title))
-    for line in report.remarks(summary):
+def _show(
+    summary: dict[str, Any],
+    recordings: Sequence[RecordingScore],
+    title: str,
+    table: TableFormat | None,
+    examples: int,
+) -> None:
+    if table is not None:
+        rows = tables.summary_values(summary) if table == "csv" else tables.summary_table(summary)
+        print(tables.rendered(rows, table))
+    else:
+        tables.print_table(tables.summary_table(summary), title)
+    console = Console(highlight=False, stderr=table is not None)
+    for line in tables.remarks(summary):
         console.print(line, markup=False, soft_wrap=True)
     shown = [recording for recording in recordings if recording.transcripts][:examples]
     for recording in shown:
-        console.print(f"\n{report.example(recording)}", markup=False, soft_wrap=True)
+        console.print(f"\n{tables.example(recording)}", markup=False, soft_wrap=True)
     if examples > 0 and not shown:
         say("no transcripts to show")
