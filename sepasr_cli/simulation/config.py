@@ -74,11 +74,6 @@ def feasible_t60(size: tuple[float, ...]) -> tuple[float, float]:
     return shortest, (MAX_ORDER + 1) * _wall_radius(size) / SPEED_OF_SOUND
 
 
-def order_for(size: tuple[float, ...], t60: float) -> int:
-    """The number of reflections after which every image source is farther away than sound travels in `t60` seconds."""
-    return max(1, math.ceil(SPEED_OF_SOUND * t60 / _wall_radius(size) - 1))
-
-
 def _wall_radius(size: tuple[float, ...]) -> float:
     """How far the nearest image sources of each further order lie, at least, in metres (Scheibler's inverse_sabine)."""
     a, b, c = size

@@ -10,6 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import fft
 
 from sepasr_cli.audio import Audio
@@ -76,32 +77,25 @@ def mix(
     dry = np.zeros((len(signals), length), np.float32)
     for row, signal, start, kept in zip(dry, signals, placement.starts, placement.lengths, strict=True):
         row[start : start + kept] = signal[:kept]
-    padded = fft.next_fast_len(length + room.image.shape[-1] - 1, real=True)
-    spectra = fft.rfft(dry, padded)
-
-    def convolve(filters: Audio) -> Audio:
-        """(S, ..., K) -> (S, ..., N)"""
-        own = spectra[:, None] if filters.ndim == 3 else spectra
-        return fft.irfft(own * fft.rfft(filters, padded), padded)[..., :length]
-
-    images = convolve(room.image)
+    blocks = _Blocks(dry, room.image.shape[-1])
+    image = blocks.convolve(room.image[:, reference])
     gains = np.ones(len(signals), np.float32)
     for s, (start, kept) in enumerate(zip(placement.starts, placement.lengths, strict=True)):
-        level = _rms(images[s, reference, start : start + kept])
+        level = _rms(image[s, start : start + kept])
         gains[s] = 10 ** (levels_db[s] / 20) / level if level > _SILENCE else 1.0
-    images *= gains[:, None, None]
-    speech = images.sum(axis=0)
+    blocks.spectra *= gains[:, None, None]
+    image *= gains[:, None]
+    speech = np.stack([blocks.convolve_and_add(room.image[:, m]) for m in range(room.image.shape[1])])
     if noise is None:
         noise = np.zeros_like(speech)
     else:
         level = _rms(noise[reference])
         noise = noise * np.float32(_rms(speech[reference]) / level * 10 ** (-snr_db / 20) if level > 0 else 0.0)
     mixture = speech + noise
-    image = images[:, reference]
     if room.image is room.direct:
         direct = early = image
     else:
-        direct, early = (convolve(part[:, reference]) * gains[:, None] for part in (room.direct, room.early))
+        direct, early = (blocks.convolve(part[:, reference]) for part in (room.direct, room.early))
     peak = max(float(np.abs(signal).max()) for signal in (mixture, noise, image, early, direct))
     level = _rms(mixture[reference])
     scale = np.float32(min(10 ** (level_dbfs / 20) / level, PEAK / peak) if level > 0 else 1.0)
@@ -113,6 +107,36 @@ def mix(
         noise * scale,
         tuple(float(gain * scale) for gain in gains),
     )
+
+
+class _Blocks:
+    """Signals (S, N) ready to be convolved, in blocks (overlap-add), with filters of up to `taps` samples."""
+
+    def __init__(self, signals: Audio, taps: int) -> None:
+        self.length = signals.shape[-1]
+        self.size = fft.next_fast_len(max(5 * taps // 2, 4096), real=True)
+        #: Samples of a block; what the filters add to it overlaps the next.
+        self.hop = self.size - taps + 1
+        blocks = -(-self.length // self.hop)
+        padded = np.pad(signals, ((0, 0), (0, blocks * self.hop - self.length)))
+        #: (S, blocks, frequencies)
+        self.spectra = fft.rfft(padded.reshape(len(signals), blocks, self.hop), self.size)
+
+    def convolve(self, filters: Audio) -> Audio:
+        """Each signal with its own of the filters (S, K): (S, N)."""
+        return np.stack([self._joined(own[None], one[None]) for own, one in zip(self.spectra, filters, strict=True)])
+
+    def convolve_and_add(self, filters: Audio) -> Audio:
+        """The sum over the signals, each convolved with its own of the filters (S, K): (N,)."""
+        return self._joined(self.spectra, filters)
+
+    def _joined(self, spectra: NDArray[np.complex64], filters: Audio) -> Audio:
+        # Signals add up before the way back to the time domain.
+        blocks = fft.irfft(np.einsum("sbf,sf->bf", spectra, fft.rfft(filters, self.size)), self.size)
+        joined = np.zeros((len(blocks) - 1) * self.hop + self.size, np.float32)
+        for start, block in zip(range(0, len(joined), self.hop), blocks, strict=False):
+            joined[start : start + self.size] += block
+        return joined[: self.length]
 
 
 def _rms(signal: Audio) -> float:

@@ -12,16 +12,14 @@ from sepasr_cli.audio import Audio
 from sepasr_cli.errors import SepasrError
 from sepasr_cli.files import atomic
 from sepasr_cli.manifest import BankRoom, Room, read_manifest
-from sepasr_cli.simulation.config import SPEED_OF_SOUND, order_for
+from sepasr_cli.simulation.config import SPEED_OF_SOUND
+from sepasr_cli.simulation.image_method import REACH, Floats, Images, impulse_responses
 
 #: Seconds after the direct sound that still help to understand speech.
 EARLY = 0.05
 
 #: What reading a damaged `.npz` file raises.
 _DAMAGED = (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile)
-
-#: Half the length of the filters by which pyroomacoustics delays by fractions of a sample.
-_LEAD = 40
 
 
 @dataclass(frozen=True)
@@ -121,63 +119,47 @@ class ResponseBank:
 
 
 def responses(room: Room, sample_rate: int) -> Responses:
-    """Simulate a room by the image source method (Allen and Berkley 1979; pyroomacoustics, on one thread).
+    """Simulate a room by the image source method.
 
     Responses end T60 after the direct sound, where they are 60 dB down.
     """
     positions = np.array(room.sources), np.array(room.microphones)
     delays = np.linalg.norm(positions[0][:, None] - positions[1][None], axis=-1) / SPEED_OF_SOUND * sample_rate
     common = int(delays.min())
-    length = int(np.ceil(delays.max())) - common + 2 * _LEAD + 2
-    direct = _cut(_image_method(room, sample_rate, 0), common, length)
+    length = int(np.ceil(delays.max())) - common + 2 * REACH + 2
+    middle = tuple(positions[1].mean(axis=0).tolist())
+    array = float(np.linalg.norm(positions[1] - middle, axis=-1).max())
+
+    def simulate(images: list[Images], kept: float, length: int) -> Audio:
+        return np.stack([impulse_responses(one, kept, room.microphones, sample_rate, common, length) for one in images])
+
+    def heard(samples: int) -> list[Images]:
+        """Each speaker's image sources that are heard within so many samples of the response."""
+        radius = (common + samples + REACH) / sample_rate * SPEED_OF_SOUND + array
+        return [Images.within(room.size, speaker, middle, radius) for speaker in room.sources]
+
+    direct = simulate([Images.direct(speaker) for speaker in room.sources], 1.0, length)
     if room.t60 is None:
         return Responses(direct, direct, positions[1], sample_rate)
-    full = _image_method(room, sample_rate, order_for(room.size, room.t60))
-    return Responses(direct, _cut(full, common, length + round(room.t60 * sample_rate)), positions[1], sample_rate)
+    length += round(room.t60 * sample_rate)
+    images = heard(length)
+    kept = reflected_energy([(one.distances(middle), one.orders) for one in images], room.t60)
+    return Responses(direct, simulate(images, kept, length), positions[1], sample_rate)
 
 
-def _image_method(room: Room, sample_rate: int, order: int) -> list[list[Audio]]:
-    """Responses by microphone, then speaker, each of its own length, with reflections up to `order`."""
-    import pyroomacoustics
-
-    threads = pyroomacoustics.constants.get("num_threads")
-    # The order in which threads add up would show in the last bits.
-    pyroomacoustics.constants.set("num_threads", 1)
-    try:
-        shoebox = pyroomacoustics.ShoeBox(room.size, fs=sample_rate, max_order=order)
-        for position in room.sources:
-            shoebox.add_source(position)
-        shoebox.add_microphone_array(np.array(room.microphones).T)
-        shoebox.image_source_model()
-        if room.t60 is not None and order > 0:
-            kept = _reflected_energy(
-                [(source.images, source.orders) for source in shoebox.sources],
-                np.array(room.microphones).mean(axis=0),
-                room.t60,
-            )
-            for source in shoebox.sources:
-                source.damping = (kept ** (source.orders / 2))[None]
-        shoebox.compute_rir()
-    finally:
-        pyroomacoustics.constants.set("num_threads", threads)
-    return shoebox.rir
-
-
-def _reflected_energy(images: list[tuple[Audio, Audio]], listener: NDArray[np.float64], t60: float) -> float:
+def reflected_energy(images: list[tuple[Floats, NDArray[np.intp]]], t60: float) -> float:
     """The part of its energy that sound keeps at a wall, such that a room decays as asked.
 
     Sabine's formula errs by up to half for short times. So the decay itself is set: backward integration (Schroeder
     1965) of the energies of all reflections, by their times and orders, falls from -5 to -25 dB in a third of T60.
 
     Args:
-        images: positions (3, I) and numbers of reflections (I,) of each speaker's image sources.
-        listener: where it is heard, (3,).
+        images: of each speaker's image sources the distances to a listener and the numbers of reflections, (I,).
         t60: in seconds.
     """
     bins, orders = 500, 1 + max(int(order.max()) for _, order in images)
     energy = np.zeros(bins * orders)
-    for positions, order in images:
-        distance = np.linalg.norm(positions - listener[:, None], axis=0)
+    for distance, order in images:
         time = (distance / SPEED_OF_SOUND / t60 * bins).astype(int)
         reflections = (time < bins) & (order > 0)
         cells = time[reflections] * orders + order[reflections]
@@ -192,13 +174,3 @@ def _reflected_energy(images: list[tuple[Audio, Audio]], listener: NDArray[np.fl
         third = (np.argmax(level < -25) - np.argmax(level < -5)) / bins
         low, high = (kept, high) if third < 1 / 3 else (low, kept)
     return kept
-
-
-def _cut(found: list[list[Audio]], first: int, length: int) -> Audio:
-    """Stack responses into (S, M, K), from sample `first` on."""
-    result = np.zeros((len(found[0]), len(found), length), np.float32)
-    for microphone, row in enumerate(found):
-        for speaker, response in enumerate(row):
-            piece = response[first : first + length]
-            result[speaker, microphone, : len(piece)] = piece
-    return result

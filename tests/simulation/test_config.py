@@ -10,7 +10,6 @@ from sepasr_cli.simulation.config import (
     LinearArray,
     SimulationConfig,
     feasible_t60,
-    order_for,
 )
 
 
@@ -32,8 +31,8 @@ def test_a_number_stands_for_a_range_and_counts_left_out_keep_their_default() ->
     assert config.mixtures == {"train": 1000, "dev": 100, "test": 3}
 
 
-def test_longer_reverberation_needs_more_reflections() -> None:
-    assert order_for((4, 3, 2.5), 0.5) > order_for((8, 7, 3.5), 0.5) > order_for((8, 7, 3.5), 0.2) >= 1
+def test_larger_rooms_can_reverberate_for_longer() -> None:
+    assert feasible_t60((4, 3, 2.5)) < feasible_t60((8, 7, 3.5))
     shortest, longest = feasible_t60((4, 3, 2.5))
     assert shortest < 0.1 < 1 < longest
 
