@@ -1,6 +1,8 @@
 """Audio files in and out. Letters: M microphone, N sample. Audio is float32 in [-1, 1], shape (M, N)."""
 
+import contextlib
 import shutil
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from math import gcd
 from pathlib import Path
@@ -13,6 +15,9 @@ from sepasr_cli.errors import SepasrError
 from sepasr_cli.files import atomic
 
 Audio = NDArray[np.float32]
+
+#: Samples of each channel read at once.
+BLOCK = 1 << 17
 
 #: Endings of the files looked for in a folder; a file named outright may have any ending that soundfile reads.
 SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".sph", ".aiff", ".aif", ".au", ".caf", ".w64", ".rf64")
@@ -100,6 +105,33 @@ def channel(audio: Audio, microphone: int) -> Audio:
     return audio[microphone] if len(audio) > 1 else audio[0]
 
 
+def blocks(path: Path, size: int = BLOCK) -> Iterator[Audio]:
+    """Read a file of any length from its start to its end, `size` samples of each channel at once.
+
+    Yields:
+        Audio of shape (M, n), n at most `size`.
+
+    Raises:
+        SepasrError: as `read` does, as soon as the fault is reached.
+    """
+    header, found = info(path), 0
+    try:
+        with soundfile.SoundFile(str(path)) as file:
+            while len(samples := file.read(size, dtype="float32", always_2d=True)):
+                found += len(samples)
+                if not np.isfinite(samples).all():
+                    raise SepasrError(f"{path}: holds NaN or infinite samples; write the file again from its source")
+                yield np.ascontiguousarray(samples.T)
+    except (soundfile.LibsndfileError, RuntimeError):
+        raise SepasrError(f"{path}: the audio is damaged or truncated; copy the file again") from None
+    if found < header.frames:
+        raise SepasrError(
+            f"{path}: truncated, {found} samples found where {header.frames} were announced; copy the file again"
+        )
+    if found == 0:
+        raise SepasrError(f"{path}: holds no samples; expected audio")
+
+
 def write(path: Path, audio: NDArray[np.floating], sample_rate: int, subtype: str | None = None) -> None:
     """Write audio of shape (M, N) or (N,), whole or not at all; the format is told by the ending.
 
@@ -108,24 +140,48 @@ def write(path: Path, audio: NDArray[np.floating], sample_rate: int, subtype: st
     Raises:
         SepasrError: where samples pass full scale in an integer format, or are not finite.
     """
-    samples = np.atleast_2d(np.asarray(audio)).T
-    if not np.isfinite(samples).all():
-        raise SepasrError(f"{path}: refused to write NaN or infinite samples")
+    write_blocks(path, [np.atleast_2d(np.asarray(audio))], sample_rate, subtype)
+
+
+def write_blocks(
+    path: Path, pieces: Iterable[NDArray[np.floating]], sample_rate: int, subtype: str | None = None
+) -> None:
+    """As `write`, from pieces (M, n) that follow each other; there must be one."""
     subtype = subtype or ("PCM_16" if path.suffix.lower() in (".wav", ".flac") else None)
-    peak = float(np.abs(samples).max(initial=0.0))
-    if subtype not in ("FLOAT", "DOUBLE") and peak > 1.0:
-        raise SepasrError(f"{path}: a peak of {peak:.3f} would clip; scale the audio to at most 1 before writing")
-    with atomic(path) as temporary:
-        try:
-            soundfile.write(str(temporary), samples, sample_rate, subtype=subtype)
-        except (soundfile.LibsndfileError, TypeError, ValueError) as error:
-            # libsndfile does not tell a full disk from other troubles.
-            free = shutil.disk_usage(path.parent).free
-            if free < samples.nbytes:
+    with atomic(path) as temporary, writing(path), contextlib.ExitStack() as opened:
+        file: soundfile.SoundFile | None = None
+        for piece in pieces:
+            if not np.isfinite(piece).all():
+                raise SepasrError(f"{path}: refused to write NaN or infinite samples")
+            peak = float(np.abs(piece).max(initial=0.0))
+            if subtype not in ("FLOAT", "DOUBLE") and peak > 1.0:
                 raise SepasrError(
-                    f"{path}: the disk is full ({free // 1024} kB left); free some space and run the command again"
-                ) from None
-            raise SepasrError(f"{path}: cannot be written: {error}") from None
+                    f"{path}: a peak of {peak:.3f} would clip; scale the audio to at most 1 before writing"
+                )
+            if file is None:
+                file = opened.enter_context(
+                    soundfile.SoundFile(str(temporary), "w", sample_rate, len(piece), subtype=subtype)
+                )
+            file.write(piece.T)
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Within it, what soundfile says when it cannot write becomes one line about `path`.
+
+    Raises:
+        SepasrError: where it does.
+    """
+    try:
+        yield
+    except (soundfile.LibsndfileError, TypeError, ValueError) as error:
+        # libsndfile does not tell a full disk from other troubles.
+        free = shutil.disk_usage(path.parent).free
+        if free < 4 * BLOCK:
+            raise SepasrError(
+                f"{path}: the disk is full ({free // 1024} kB left); free some space and run the command again"
+            ) from None
+        raise SepasrError(f"{path}: cannot be written: {error}") from None
 
 
 def resample(audio: NDArray[np.floating], rate: int, wanted: int) -> Audio:
@@ -136,6 +192,31 @@ def resample(audio: NDArray[np.floating], rate: int, wanted: int) -> Audio:
 
     common = gcd(rate, wanted)
     return np.asarray(resample_poly(audio, wanted // common, rate // common, axis=-1), np.float32)
+
+
+def resampled(pieces: Iterable[NDArray[np.floating]], rate: int, wanted: int) -> Iterator[Audio]:
+    """What `resample` gives of the whole, from pieces (M, n) that follow each other, in pieces.
+
+    The filter of `scipy.signal.resample_poly` reaches 10 * max(up, down) of the samples between the input's and the
+    output's: a piece that begins and ends where input and output fall together, with so much around it, is exact.
+    """
+    common = gcd(rate, wanted)
+    up, down = wanted // common, rate // common
+    reach = -(-10 * max(up, down) // (up * down)) * down
+    held: NDArray[np.floating] | None = None
+    done = 0
+    for piece in pieces:
+        if rate == wanted:
+            yield np.asarray(piece, np.float32)
+            continue
+        held = piece if held is None else np.concatenate([held, piece], axis=-1)
+        ready = (held.shape[-1] - reach) // down * down
+        if ready > done:
+            yield resample(held, rate, wanted)[..., done // down * up : ready // down * up]
+            first = max(ready - reach, 0)
+            held, done = held[..., first:], ready - first
+    if held is not None:
+        yield resample(held, rate, wanted)[..., done // down * up :]
 
 
 def find(folder: Path) -> list[Path]:

@@ -151,6 +151,10 @@ Formats = Annotated[
         metavar="LIST",
     ),
 ]
+Speakers = Annotated[
+    int | None,
+    typer.Option(help="How many speak at most; those with most speech are kept.", min=1, show_default="all who speak"),
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace outputs that are there already.")]
 
 
@@ -290,6 +294,7 @@ def separate(
     system: SystemChoice = None,
     device: Device = DeviceName.auto,
     channels: Channels = None,
+    speakers: Speakers = None,
     overwrite: Overwrite = False,
     restart: Restart = False,
 ) -> None:
@@ -304,6 +309,7 @@ def separate(
         system=system.value if system else None,
         device=device.value,
         channels=channels,
+        speakers=speakers,
         overwrite=overwrite,
         restart=restart,
     ).check()
@@ -338,6 +344,7 @@ def transcribe(
             help="Of the speakers, in the order of their first words.", metavar="LIST", show_default="spk1,..."
         ),
     ] = None,
+    speakers: Speakers = None,
     overwrite: Overwrite = False,
     restart: Restart = False,
 ) -> None:
@@ -358,6 +365,7 @@ def transcribe(
         beam=beam,
         word_times=word_times,
         speaker_names=speaker_names,
+        speakers=speakers,
         overwrite=overwrite,
         restart=restart,
     ).check()

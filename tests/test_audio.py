@@ -186,3 +186,47 @@ def test_channel() -> None:
     sound = np.arange(6, dtype=np.float32).reshape(2, 3)
     assert audio.channel(sound, 1).tolist() == [3, 4, 5]
     assert audio.channel(sound[:1], 1).tolist() == [0, 1, 2]
+
+
+def test_blocks_are_the_whole(tmp_path: Path, sound: np.ndarray) -> None:
+    audio.write(tmp_path / "a.flac", sound, RATE)
+    found = list(audio.blocks(tmp_path / "a.flac", 300))
+    assert [block.shape for block in found] == [(3, 300)] * 3 + [(3, 100)]
+    np.testing.assert_array_equal(np.concatenate(found, axis=1), audio.read(tmp_path / "a.flac")[0])
+
+
+@pytest.mark.parametrize(
+    ("make", "line"),
+    [
+        (_missing, "no such file; check the path"),
+        (_no_samples, "holds no samples; expected audio"),
+        (_nan, "holds NaN or infinite samples; write the file again from its source"),
+        (_cut_flac, "the audio is damaged or truncated; copy the file again"),
+    ],
+)
+def test_blocks_that_cannot_be_read_are_one_line(tmp_path: Path, make, line: str) -> None:
+    path = tmp_path / "a.wav"
+    make(path)
+    with pytest.raises(SepasrError) as caught:
+        list(audio.blocks(path, 1000))
+    assert str(caught.value) == f"{path}: {line}"
+
+
+@pytest.mark.parametrize(
+    ("rate", "wanted"), [(16000, 8000), (8000, 16000), (44100, 16000), (16000, 44100), (11025, 8000)]
+)
+@pytest.mark.parametrize("size", [1, 300, 20_000])
+def test_resampled_pieces_are_those_of_the_whole(rate: int, wanted: int, size: int) -> None:
+    draw = np.random.default_rng(size)
+    whole = draw.standard_normal((2, size)).astype(np.float32)
+    pieces = np.split(whole, np.sort(draw.integers(0, size + 1, 6)), axis=1)
+    found = np.concatenate(list(audio.resampled(pieces, rate, wanted)), axis=1)
+    np.testing.assert_array_equal(found, audio.resample(whole, rate, wanted))
+
+
+def test_blocks_are_written_whole_or_not_at_all(tmp_path: Path, sound: np.ndarray) -> None:
+    audio.write_blocks(tmp_path / "a.wav", np.split(sound, [100, 900], axis=1), RATE)
+    np.testing.assert_allclose(audio.read(tmp_path / "a.wav")[0], sound, atol=1 / 32768)
+    with pytest.raises(SepasrError, match="refused to write NaN or infinite samples"):
+        audio.write_blocks(tmp_path / "b.wav", [sound, sound * np.nan], RATE)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.wav"]

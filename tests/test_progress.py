@@ -48,3 +48,24 @@ def test_one_step_needs_no_line(capfd: pytest.CaptureFixture[str]) -> None:
     with progress.progress("separate", 1) as advance:
         advance(note="done")
     assert capfd.readouterr().err == ""
+
+
+def test_audio_has_a_factor_and_the_time_left(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with progress.audio_progress("separate", 100) as advance:
+        advance(50.0)
+    assert capfd.readouterr().err == ""
+    monkeypatch.setattr(progress, "LOG_EVERY", 0.0)
+    with progress.audio_progress("separate", 100) as advance:
+        advance(50.0)
+    assert capfd.readouterr().err.strip() == "separate 50/100 s of audio, real-time factor 0.00, 0s left"
+
+
+def test_audio_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = io.StringIO()
+    monkeypatch.setattr(progress, "console", Console(file=screen, force_terminal=True, width=120))
+    with progress.audio_progress("separate", 3600.4) as advance:
+        advance(1800.2)
+        advance(1800.2)
+    assert "3600/3600 s of audio" in screen.getvalue() and "real-time factor 0.00" in screen.getvalue()

@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from sepasr_cli import audio
 from sepasr_cli.errors import ArgumentError, SepasrError
-from sepasr_cli.progress import progress, say
+from sepasr_cli.progress import audio_progress, progress, say
 from sepasr_cli.rundir import RunDir
 from sepasr_cli.transcripts import Segment
 
@@ -99,20 +100,53 @@ def work_on(label: str, items: Sequence[Input], work: Callable[[Input], None]) -
     failures: dict[str, str] = {}
     with progress(label, len(items)) as advance:
         for item in items:
-            try:
-                work(item)
-            except SepasrError as error:
-                line = str(error)
-                failures[str(item)] = line if str(item) in line else f"{item}: {line}"
-            except RuntimeError as error:
-                # Told by its name, so that work on text needs no PyTorch.
-                if type(error).__name__ != "OutOfMemoryError":
-                    raise
-                failures[str(item)] = f"{item}: too little memory on the device; use --device cpu or shorter recordings"
-            except OSError as error:
-                failures[str(item)] = f"{item}: {error.strerror or error}; check the folder and its rights"
+            failures |= _attempt(item, partial(work, item))
             advance()
     return failures
+
+
+def work_on_audio(
+    label: str, items: Sequence[Input], work: Callable[[Input, Callable[[float], None]], None]
+) -> dict[str, str]:
+    """As `work_on`, but `work` is also given a function to tell how many seconds of audio it has done since."""
+    failures: dict[str, str] = {}
+    lengths = [_seconds(item) for item in items]
+    with audio_progress(label, sum(lengths)) as advance:
+        for item, left in zip(items, lengths, strict=True):
+
+            def heard(seconds: float) -> None:
+                nonlocal left
+                left -= seconds
+                advance(seconds)
+
+            failures |= _attempt(item, partial(work, item, heard))
+            advance(left)
+    return failures
+
+
+def _attempt(item: Input, work: Callable[[], None]) -> dict[str, str]:
+    """Do the work on one input; where it fails, the reason, one line, for the input's name."""
+    try:
+        work()
+    except SepasrError as error:
+        line = str(error)
+        return {str(item): line if str(item) in line else f"{item}: {line}"}
+    except RuntimeError as error:
+        # Told by its name, so that work on text needs no PyTorch.
+        if type(error).__name__ != "OutOfMemoryError":
+            raise
+        return {str(item): f"{item}: too little memory on the device; use --device cpu or smaller windows"}
+    except OSError as error:
+        return {str(item): f"{item}: {error.strerror or error}; check the folder and its rights"}
+    return {}
+
+
+def _seconds(item: Input) -> float:
+    """An input's length; none where it cannot be read, which the work on it will say."""
+    try:
+        return audio.info(item.path).duration
+    except (SepasrError, OSError):
+        return 0.0
 
 
 def run_of(inputs: Sequence[Path | str]) -> RunDir:

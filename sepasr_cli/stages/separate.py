@@ -1,15 +1,13 @@
 """`sepasr separate`: mixtures in, one audio file per speaker out."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from sepasr_cli import audio
 from sepasr_cli.device import pick_device
 from sepasr_cli.errors import ArgumentError
-from sepasr_cli.files import fingerprint, inside
+from sepasr_cli.files import fingerprint, inside, write_json
+from sepasr_cli.inference.drafts import Drafts
 from sepasr_cli.inference.inputs import (
     SEPARATED,
     Input,
@@ -20,9 +18,11 @@ from sepasr_cli.inference.inputs import (
     refuse_to_replace,
     run_of,
     split_folder,
-    work_on,
+    work_on_audio,
 )
-from sepasr_cli.inference.pipeline import Pipeline, parse_channels
+from sepasr_cli.inference.pipeline import Pipeline
+from sepasr_cli.inference.recording import parse_channels
+from sepasr_cli.inference.summary import Summary
 from sepasr_cli.manifest import Mixture, Separated, read_manifest, write_manifest
 from sepasr_cli.pretrained import System, load_separator
 from sepasr_cli.progress import say
@@ -37,6 +37,7 @@ def separate(
     system: System | None = None,
     device: str = "auto",
     channels: str | Sequence[int] | None = None,
+    speakers: int | None = None,
     overwrite: bool = False,
     restart: bool = False,
 ) -> Outcome:
@@ -51,6 +52,8 @@ def separate(
             given, a split's folder is `<split>-<system>`.
         device: "auto", "cpu", "cuda" or "mps".
         channels: channels to take, counted from 1, such as "1,3".
+        speakers: how many speak at most; the streams with most speech are kept. Streams without any are never written
+            (but for a split, whose scores need all).
         overwrite: replace files that are there.
         restart: put aside what was separated with another model, and begin again.
 
@@ -74,15 +77,29 @@ def separate(
     pipeline = Pipeline(load_separator(model, pick_device(device), system))
     written: list[Path] = []
 
-    def work(item: Input) -> None:
+    def work(item: Input, advance: Callable[[float], None]) -> None:
         targets = [inside(folder, f"{item.name}_spk{number + 1}.wav") for number in range(pipeline.speakers)]
+        joins = inside(folder, f"{item.name}_joins.json")
         if not overwrite:
-            refuse_to_replace(targets)
+            refuse_to_replace([*targets, joins])
         recording = pipeline.prepare(item.path, chosen)
-        _write(targets, pipeline.separate(recording), recording.sample_rate)
-        written.extend(targets)
+        summary = Summary()
+        with Drafts(targets[0].parent, pipeline.speakers, recording.sample_rate) as drafts:
+            for piece in pipeline.separate(recording, summary, advance):
+                drafts.write(piece)
+            kept = summary.speakers(speakers) or range(pipeline.speakers)
+            for path, stream in zip(targets, kept, strict=False):
+                drafts.publish(stream, path)
+                written.append(path)
+        for path in targets[len(kept) :]:
+            # What an earlier run left there belongs to no speaker any more.
+            path.unlink(missing_ok=True)
+        for line in summary.lines(speakers):
+            say(f"{item}: {line}")
+        if summary.joins:
+            write_json(joins, summary.record())
 
-    failures |= work_on("separate", files, work)
+    failures |= work_on_audio("separate", files, work)
     if written:
         say(f"{folder}: {len(written)} files written from {len(files)} recordings")
     return Outcome(total, written, failures=failures)
@@ -112,19 +129,19 @@ def _separate_split(
         if len(todo) < len(mixtures):
             say(f"{stage.folder}: {len(mixtures) - len(todo)} of {len(mixtures)} mixtures are done, going on")
 
-        def work(item: Input) -> None:
+        def work(item: Input, advance: Callable[[float], None]) -> None:
             recording = pipeline.prepare(item.path, channels or first_channels(item.path, pipeline.microphones))
-            _write(targets[item.name], pipeline.separate(recording), recording.sample_rate)
+            with Drafts(stage.folder, pipeline.speakers, recording.sample_rate) as drafts:
+                for piece in pipeline.separate(recording, advance=advance):
+                    drafts.write(piece)
+                # All of them, in the separator's order: who is who is for scoring to find.
+                for stream, path in enumerate(targets[item.name]):
+                    drafts.publish(stream, path)
 
-        failures = work_on("separate", [Input(manifest.parent / item.audio, item.id) for item in todo], work)
+        failures = work_on_audio("separate", [Input(manifest.parent / item.audio, item.id) for item in todo], work)
         done = [item for item in mixtures if all(path.is_file() for path in targets[item.id])]
         write_manifest(stage.folder / SEPARATED, [Separated(id=item.id, audio=tuple(names[item.id])) for item in done])
         stage.results = {"mixtures": len(done), "failed": len(failures)}
         stage.complete = not failures
     say(f"{stage.folder}: {len(done)} of {len(mixtures)} mixtures separated")
     return Outcome(len(mixtures), [path for item in done for path in targets[item.id]], failures=failures)
-
-
-def _write(targets: Sequence[Path], streams: audio.Audio, sample_rate: int) -> None:
-    for path, stream in zip(targets, streams, strict=True):
-        audio.write(path, np.atleast_2d(stream), sample_rate)

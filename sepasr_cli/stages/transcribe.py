@@ -1,7 +1,7 @@
 """`sepasr transcribe`: mixtures in, who said what out."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,9 +19,11 @@ from sepasr_cli.inference.inputs import (
     refuse_to_replace,
     run_of,
     split_folder,
-    work_on,
+    work_on_audio,
 )
-from sepasr_cli.inference.pipeline import Pipeline, parse_channels
+from sepasr_cli.inference.pipeline import Pipeline
+from sepasr_cli.inference.recording import parse_channels
+from sepasr_cli.inference.summary import Summary
 from sepasr_cli.manifest import Mixture, read_manifest
 from sepasr_cli.pretrained import System, load_system
 from sepasr_cli.progress import say
@@ -50,6 +52,7 @@ def transcribe(
     beam: int | None = None,
     word_times: bool = False,
     speaker_names: str | Sequence[str] | None = None,
+    speakers: int | None = None,
     overwrite: bool = False,
     restart: bool = False,
 ) -> Outcome:
@@ -74,6 +77,7 @@ def transcribe(
         word_times: find out when each word was said, and how sure the recogniser is of it.
         speaker_names: what speakers are called in the order of their first words, such as "Anna,Ben"; by default spk1,
             spk2, ... In a run's split the numbers are those of the separator's outputs.
+        speakers: how many speak at most; those with most speech are kept.
         overwrite: replace files that are there.
         restart: put aside what was transcribed with another model, and begin again.
 
@@ -113,11 +117,15 @@ def transcribe(
     segments: list[Segment] = []
     written: list[Path] = []
 
-    def work(item: Input) -> None:
+    def work(item: Input, advance: Callable[[float], None]) -> None:
         paths = {target.file(item.name, kind): kind for kind in target.formats} if target.folder is not None else {}
         if not overwrite:
             refuse_to_replace(list(paths))
-        found = name_speakers(pipeline.transcribe(pipeline.prepare(item.path, chosen), item.name), names)
+        summary = Summary()
+        found = pipeline.transcribe(pipeline.prepare(item.path, chosen), item.name, speakers, summary, advance)
+        for line in summary.lines(speakers):
+            say(f"{item}: {line}")
+        found = name_speakers(found, names)
         segments.extend(found)
         for path, kind in paths.items():
             transcripts.write(path, found, kind)
@@ -125,7 +133,7 @@ def transcribe(
         if target.path is None:
             print(transcripts.render(found, "txt"), end="", flush=True)
 
-    failures |= work_on("transcribe", files, work)
+    failures |= work_on_audio("transcribe", files, work)
     if target.path is not None and target.together and segments:
         transcripts.write(target.path, segments)
         written.append(target.path)
@@ -183,15 +191,15 @@ def _transcribe_split(
 
         with under_way.open("a", encoding="utf-8") as lines:
 
-            def work(item: Input) -> None:
+            def work(item: Input, advance: Callable[[float], None]) -> None:
                 recording = pipeline.prepare(item.path, channels or first_channels(item.path, pipeline.microphones))
-                done[item.name] = pipeline.transcribe(recording, item.name)
+                done[item.name] = pipeline.transcribe(recording, item.name, advance=advance)
                 records = [segment.model_dump(exclude_none=True) for segment in done[item.name]]
                 lines.write(json.dumps({"id": item.name, "segments": records}) + "\n")
                 lines.flush()
 
             todo = [Input(manifest.parent / item.audio, item.id) for item in mixtures if item.id not in done]
-            failures = work_on("transcribe", todo, work)
+            failures = work_on_audio("transcribe", todo, work)
         segments = [segment for item in mixtures for segment in done.get(item.id, [])]
         path = stage.folder / TRANSCRIPTS
         transcripts.write(path, segments)

@@ -8,10 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from torch import Tensor
 
 from sepasr_cli.errors import SepasrError
 from sepasr_cli.manifest import Separated, read_manifest
 from sepasr_cli.rundir import RunDir
+from sepasr_cli.separation import TFGridNet
 from sepasr_cli.stages.separate import separate
 
 RATE = 8000
@@ -195,3 +197,44 @@ def test_a_missing_split_says_which_there_are(make_run: Callable[..., RunDir]) -
     run = make_run(1)
     with pytest.raises(SepasrError, match=r"no mixtures of split 'dev' \(found test\); run `sepasr simulate"):
         separate([run.path], split="dev")
+
+
+def test_windows_are_joined_and_what_is_known_of_them_is_told(
+    tmp_path: Path, separator_folder: Path, talkers: np.ndarray, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(tmp_path / "long.wav", np.tile(talkers, 28), 8000)
+    out = tmp_path / "out"
+    separate([tmp_path / "long.wav"], str(separator_folder), out, speakers=1, device="cpu").check()
+    assert sorted(path.name for path in out.iterdir()) == ["long_joins.json", "long_spk1.wav"]
+    assert soundfile.info(out / "long_spk1.wav").frames == 28 * 12000
+    record = json.loads((out / "long_joins.json").read_text())
+    assert [join["start"] for join in record["joins"]] == [16.0, 22.0]
+    assert all(0 <= join["confidence"] <= 1 and sorted(join["order"]) == [0, 1] for join in record["joins"])
+    assert "with most speech kept" in capsys.readouterr().err or min(record["spoken"]) == 0
+
+
+def test_an_interrupted_separation_leaves_nothing_behind(
+    tmp_path: Path, separator_folder: Path, talkers: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path / "long.wav", np.tile(talkers, 28), 8000)
+    forward, calls = TFGridNet.forward, []
+
+    def interrupted(self: TFGridNet, mixture: Tensor, lengths: Tensor | None = None) -> Tensor:
+        calls.append(len(mixture))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(TFGridNet, "forward", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        separate([tmp_path / "long.wav"], str(separator_folder), tmp_path / "out", device="cpu")
+    assert calls and list((tmp_path / "out").iterdir()) == []
+    monkeypatch.setattr(TFGridNet, "forward", forward)
+
+
+def test_what_replaces_older_results_leaves_none_of_them(
+    tmp_path: Path, separator_folder: Path, talkers: np.ndarray
+) -> None:
+    path, out = write(tmp_path / "a.wav", talkers), tmp_path / "out"
+    separate([path], str(separator_folder), out).check()
+    assert (out / "a_spk2.wav").is_file()
+    separate([path], str(separator_folder), out, speakers=1, overwrite=True).check()
+    assert [path.name for path in out.iterdir()] == ["a_spk1.wav"]

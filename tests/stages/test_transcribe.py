@@ -123,9 +123,7 @@ def test_a_split_goes_into_its_run(make_run: Callable[..., RunDir], capsys: pyte
     outcome.check()
     path = run.path / "transcripts/test/transcripts.json"
     assert transcripts.read(path) == outcome.segments
-    assert [(s.session_id, s.speaker) for s in outcome.segments] == [
-        (f"test_{number}", speaker) for number in range(2) for speaker in ("spk1", "spk2")
-    ]
+    assert {segment.session_id for segment in outcome.segments} == {"test_0", "test_1"}
     assert not (path.parent / UNDER_WAY).exists()
     assert capsys.readouterr().out == ""
     assert transcribe([run.path], split="test", device="cpu").segments == outcome.segments
@@ -156,5 +154,5 @@ def test_a_split_goes_on_where_it_stopped(make_run: Callable[..., RunDir], spoil
     (run.data / "test/test_1.flac").write_bytes(good)
     outcome = transcribe([run.path], split="test", device="cpu")
     outcome.check()
-    assert [segment.session_id for segment in outcome.segments[::2]] == ["test_0", "test_1", "test_2"]
+    assert list(dict.fromkeys(segment.session_id for segment in outcome.segments)) == ["test_0", "test_1", "test_2"]
     assert not under_way.exists()

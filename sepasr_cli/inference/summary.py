@@ -1,0 +1,61 @@
+"""What there is to say of a recording once it has passed: how its windows were joined, and who spoke how long."""
+
+from dataclasses import asdict, dataclass, field
+from math import inf
+from typing import Any
+
+from sepasr_cli.inference.activity import Span
+from sepasr_cli.inference.long_form import Join
+
+
+@dataclass
+class Summary:
+    """Filled in while a recording passes; times are in seconds."""
+
+    sample_rate: int = 1
+    joins: list[Join] = field(default_factory=list)
+    #: Speech in each stream, and when it first begins: infinity where there is none.
+    spoken: list[float] = field(default_factory=list)
+    begins: list[float] = field(default_factory=list)
+
+    def begin(self, streams: int, sample_rate: int) -> None:
+        """A recording of so many streams begins."""
+        self.sample_rate, self.joins = sample_rate, []
+        self.spoken, self.begins = [0.0] * streams, [inf] * streams
+
+    def note(self, spans: list[Span]) -> list[Span]:
+        """Take in spans of speech, which are given back."""
+        for span in spans:
+            self.spoken[span.stream] += (span.end - span.start) / self.sample_rate
+            self.begins[span.stream] = min(self.begins[span.stream], span.start / self.sample_rate)
+        return spans
+
+    def speakers(self, most: int | None = None) -> list[int]:
+        """The streams in which somebody speaks, `most` at most, those with most speech; the first to speak first."""
+        speaking = [stream for stream, seconds in enumerate(self.spoken) if seconds > 0]
+        kept = sorted(speaking, key=lambda stream: -self.spoken[stream])[:most]
+        return sorted(kept, key=lambda stream: self.begins[stream])
+
+    def lines(self, most: int | None = None) -> list[str]:
+        """What people should know, a line each: streams left out, windows joined without being sure."""
+        streams, found, kept = len(self.spoken), len(self.speakers()), len(self.speakers(most))
+        lines = []
+        if found == 0:
+            lines.append("no speech was found")
+        elif found < streams:
+            lines.append(f"{found} of {streams} streams hold speech, the other{'s' * (streams - found > 1)} left out")
+        if kept < found:
+            lines.append(f"{found} speakers found, the {kept} with most speech kept")
+        if unsure := [join for join in self.joins if join.by == "neither"]:
+            times = ", ".join(f"{join.start / self.sample_rate:.0f}" for join in unsure[:5])
+            more = ", ..." if len(unsure) > 5 else ""
+            lines.append(f"speakers may change places at {len(unsure)} of {len(self.joins)} joins: {times}{more} s")
+        return lines
+
+    def record(self) -> dict[str, Any]:
+        """As JSON: seconds of speech of each stream, and every join."""
+        joins = [asdict(join) for join in self.joins]
+        for join in joins:
+            join["start"] = round(join["start"] / self.sample_rate, 3)
+            join["confidence"] = round(join["confidence"], 3)
+        return {"spoken": [round(seconds, 2) for seconds in self.spoken], "joins": joins}
