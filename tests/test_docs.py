@@ -29,6 +29,7 @@ from sepasr_cli.recognition import DecodingConfig, RecognizerConfig
 from sepasr_cli.recognition.conformer import ConformerConfig
 from sepasr_cli.recognition.recognizer import SpecAugmentConfig
 from sepasr_cli.recognition.transformer_decoder import TransformerDecoderConfig
+from sepasr_cli.recognition.transformer_encoder import TransformerEncoderConfig
 from sepasr_cli.scoring.normalisation import Normalisation
 from sepasr_cli.scoring.report import RecordingScore, summarise
 from sepasr_cli.scoring.signals import SignalScore
@@ -89,6 +90,7 @@ TABLES: dict[type[Settings], type[Settings] | None] = {
     SSLConfig: None,
     SpecAugmentConfig: None,
     ConformerConfig: None,
+    TransformerEncoderConfig: None,
     TransformerDecoderConfig: None,
     LoopConfig: None,
     PretrainSepConfig: LoopConfig,

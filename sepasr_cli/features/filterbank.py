@@ -6,9 +6,11 @@ import torch
 import torchaudio.functional
 from pydantic import Field, model_validator
 from torch import Tensor, nn
+from torch.nn import functional
 from typing_extensions import Self
 
 from sepasr_cli.errors import SepasrError
+from sepasr_cli.separation.stft import reflect, valid
 from sepasr_cli.settings import Settings
 
 #: Power below which the logarithm is held; a silent frame gives log(1e-10).
@@ -27,6 +29,7 @@ class FilterbankConfig(Settings):
     high_hz: float | None = Field(None, gt=0, description="None: half the sample rate")
     mel_scale: Literal["slaney", "htk"] = "slaney"
     area_normalised: bool = Field(True, description="filters of equal area, as librosa's norm='slaney'")
+    edges: Literal["zeros", "mirror"] = Field("zeros", description="what continues the audio; mirror: as ESPnet's")
 
     @model_validator(mode="after")
     def _sizes_fit(self) -> Self:
@@ -42,8 +45,9 @@ class FilterbankConfig(Settings):
 class Filterbank(nn.Module):
     """Natural logarithm of the mel-filtered power spectrum.
 
-    Frame t is centred on sample t * hop; the audio is continued by zeros on both sides, so that what an example
-    gives does not depend on what it is batched with. Differentiable with respect to the audio.
+    Frame t is centred on sample t * hop; the audio is continued by zeros, or mirrored, on both sides of its own
+    length, so that what an example gives does not depend on what it is batched with. Differentiable with respect to
+    the audio.
 
     Raises:
         SepasrError: where the filters do not fit the sample rate.
@@ -82,15 +86,20 @@ class Filterbank(nn.Module):
 
     def forward(self, audio: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Features (B, T, D) of audio (B, N), zero beyond their lengths (B,), which are N // hop + 1."""
-        inside = torch.arange(audio.shape[-1], device=audio.device) < lengths[:, None]
+        half = self.config.fft_size // 2
+        audio = (audio * valid(lengths, audio.shape[-1])).float()
+        if self.config.edges == "mirror":
+            lengths = lengths.clamp(min=half + 1)
+            audio = reflect(audio, half, lengths)
+        else:
+            audio = functional.pad(audio, (half, half))
         spectrum = torch.stft(
-            (audio * inside).float(),
+            audio,
             self.config.fft_size,
             self.config.hop,
             window=self.window,
             win_length=len(self.window),
-            center=True,
-            pad_mode="constant",
+            center=False,
             return_complex=True,
         )
         power = (spectrum.real.square() + spectrum.imag.square()).transpose(1, 2)
@@ -98,5 +107,4 @@ class Filterbank(nn.Module):
         with torch.autocast(audio.device.type, enabled=False):
             features = (power @ self.filters).clamp(min=FLOOR).log()
         frame_lengths = lengths // self.config.hop + 1
-        valid = torch.arange(features.shape[1], device=audio.device) < frame_lengths[:, None]
-        return features * valid[..., None], frame_lengths
+        return features * valid(frame_lengths, features.shape[1])[..., None], frame_lengths

@@ -19,8 +19,8 @@ from sepasr_cli.errors import SepasrError
 from sepasr_cli.hub import quiet, unavailable
 from sepasr_cli.settings import Settings
 
-#: Added to the variance when the input is normalised, as transformers' feature extractor does.
-EPSILON = 1e-7
+#: Added to the variance when the input is normalised, as transformers' feature extractor and s3prl do.
+EPSILON = {"transformers": 1e-7, "s3prl": 1e-5}
 
 #: Their names in transformers' config.json; XLS-R, MMS and the like are wav2vec2.
 FAMILIES = ("wavlm", "hubert", "wav2vec2", "wav2vec2-conformer", "data2vec-audio", "unispeech", "unispeech-sat")
@@ -48,6 +48,11 @@ class SSLConfig(Settings):
     reduction: int | None = Field(80, gt=0, description="size of the linear layer's output; None: no linear layer")
     normalise: bool | None = Field(
         None, description="input to zero mean and unit variance; None: as the model's preprocessor_config.json says"
+    )
+    convention: Literal["transformers", "s3prl"] = Field(
+        "transformers",
+        description="s3prl: as models of ESPnet and SUPERB expect, the last frame is repeated until there is one for "
+        "each stride of samples, and more is added to the input's variance",
     )
 
 
@@ -117,6 +122,11 @@ class SSLFeatures(nn.Module):
             features = self._mixed(audio, _inside(audio.shape[-1], lengths).long())
         else:
             features = self._one_length_at_a_time(audio, lengths, frame_lengths)
+        if self.config.convention == "s3prl":
+            last = frame_lengths[:, None] - 1
+            frame_lengths = -(-lengths // math.prod(self.model.config.conv_stride))
+            index = torch.arange(int(frame_lengths.max()), device=audio.device).minimum(last)
+            features = features.gather(1, index[..., None].expand(-1, -1, features.shape[2]))
         if self.reduction is not None:
             features = self.reduction(features)
         return features * _inside(features.shape[1], frame_lengths)[..., None], frame_lengths
@@ -132,7 +142,7 @@ class SSLFeatures(nn.Module):
         if self.normalise:
             count = lengths[:, None].clamp(min=1)
             centred = (audio - audio.sum(-1, keepdim=True) / count) * inside
-            audio = centred / (centred.square().sum(-1, keepdim=True) / count + EPSILON).sqrt()
+            audio = centred / (centred.square().sum(-1, keepdim=True) / count + EPSILON[self.config.convention]).sqrt()
         audio = nn.functional.pad(audio, (0, max(0, self.shortest - audio.shape[-1])))
         return audio, lengths.clamp(min=self.shortest)
 

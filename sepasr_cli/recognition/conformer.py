@@ -23,10 +23,14 @@ from sepasr_cli.settings import Settings
 #: Two unpadded 3 x 3 convolutions, the first with stride 2, leave nothing of fewer frames or features.
 SHORTEST = 7
 
+#: As ESPnet's layer norms have it.
+NORM_EPSILON = 1e-12
+
 
 class ConformerConfig(Settings):
     """Sizes of the encoder; the defaults are those of arXiv 2307.12231."""
 
+    kind: Literal["conformer"] = "conformer"
     blocks: int = Field(12, gt=0)
     size: int = Field(256, gt=0)
     heads: int = Field(4, gt=0)
@@ -197,7 +201,10 @@ class ConformerBlock(nn.Module):
         self.convolution = Convolution(size, config.kernel, config.convolution_norm)
         self.second = FeedForward(size, config.feed_forward, nn.SiLU(), config.dropout)
         self.norms = nn.ModuleDict(
-            {name: nn.LayerNorm(size) for name in ("first", "attention", "convolution", "second", "final")}
+            {
+                name: nn.LayerNorm(size, NORM_EPSILON)
+                for name in ("first", "attention", "convolution", "second", "final")
+            }
         )
         self.dropout = nn.Dropout(config.dropout)
 
@@ -219,7 +226,7 @@ class Conformer(nn.Module):
         self.subsampling = ConvolutionalSubsampling(features, config.size, config.subsampling)
         self.dropout = nn.Dropout(config.dropout)
         self.blocks = nn.ModuleList(ConformerBlock(config) for _ in range(config.blocks))
-        self.norm = nn.LayerNorm(config.size)
+        self.norm = nn.LayerNorm(config.size, NORM_EPSILON)
 
     def forward(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Features (B, T, D) and their lengths (B,) -> encoded (B, T', size) and its lengths, each at least 1."""

@@ -1,11 +1,11 @@
-"""The recogniser: features, SpecAugment, Conformer, and CTC with an attention decoder beside it.
+"""The recogniser: features, SpecAugment, an encoder, and CTC with an attention decoder beside it.
 
 Letters: B batch, N sample, T frame, D feature, U token, V vocabulary.
 """
 
 import math
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from pydantic import Field, model_validator
@@ -17,8 +17,9 @@ from sepasr_cli.errors import SepasrError
 from sepasr_cli.features import FeaturesConfig, SSLConfig, build_features
 from sepasr_cli.recognition.alignment import align, word_edges
 from sepasr_cli.recognition.beam_search import CTCPrefixScorer, DecodingConfig, Weighted, beam_search, greedy
-from sepasr_cli.recognition.conformer import Conformer, ConformerConfig, valid_frames
+from sepasr_cli.recognition.conformer import Conformer, ConformerConfig
 from sepasr_cli.recognition.language_model import LanguageModel
+from sepasr_cli.recognition.normalisation import Normalisation, NormalisationKind
 from sepasr_cli.recognition.tokens import BLANK_ID, TokenKind, Vocabulary
 from sepasr_cli.recognition.transformer_decoder import (
     TransformerDecoder,
@@ -26,8 +27,11 @@ from sepasr_cli.recognition.transformer_decoder import (
     log_softmax,
     teacher_forcing,
 )
+from sepasr_cli.recognition.transformer_encoder import TransformerEncoder, TransformerEncoderConfig
 from sepasr_cli.saved_model import SavedModel
 from sepasr_cli.settings import Settings
+
+EncoderConfig = Annotated[ConformerConfig | TransformerEncoderConfig, Field(discriminator="kind")]
 
 
 class SpecAugmentConfig(Settings):
@@ -49,17 +53,28 @@ class RecognizerConfig(Settings):
     kind: Literal["recognizer"] = "recognizer"
     sample_rate: int = Field(16000, gt=0)
     features: FeaturesConfig = SSLConfig()
-    normalize: Literal["utterance", "none"] = Field(
-        "utterance", description="utterance: each feature to zero mean and unit variance over each utterance"
+    normalize: NormalisationKind = Field(
+        "utterance",
+        description="utterance: each feature to zero mean and unit variance over each utterance; utterance_mean: to "
+        "zero mean alone; global: by statistics of the training speech",
+    )
+    projection: int | None = Field(
+        None, gt=0, description="size of a linear layer after normalisation and SpecAugment; None: no linear layer"
     )
     specaugment: SpecAugmentConfig | None = SpecAugmentConfig()
-    encoder: ConformerConfig = ConformerConfig()
+    encoder: EncoderConfig = ConformerConfig()
     decoder: TransformerDecoderConfig = TransformerDecoderConfig()
     ctc_weight: float = Field(0.3, gt=0, le=1, description="share of CTC in the loss; 1: no decoder is made")
     label_smoothing: float = Field(0.1, ge=0, lt=1)
     tokens: TokenKind = "characters"
     bpe_size: int = Field(500, gt=4)
     vocabulary: Vocabulary | None = Field(None, description="None: made from the training text by pretrain-asr")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _conformer_by_default(cls, values: Any) -> Any:
+        encoder = values.get("encoder") if isinstance(values, dict) else None
+        return values | {"encoder": {"kind": "conformer"} | encoder} if isinstance(encoder, dict) else values
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -113,7 +128,13 @@ class Recognizer(SavedModel[RecognizerConfig]):
         self.vocabulary = config.vocabulary
         count, size = len(self.vocabulary.tokens), config.encoder.size
         self.features = build_features(config.features, config.sample_rate)
-        self.encoder = Conformer(config.encoder, self.features.size)
+        self.normalisation = Normalisation(config.normalize, self.features.size)
+        self.projection = nn.Linear(self.features.size, config.projection) if config.projection else None
+        heard = config.projection or self.features.size
+        if isinstance(config.encoder, ConformerConfig):
+            self.encoder: Conformer | TransformerEncoder = Conformer(config.encoder, heard)
+        else:
+            self.encoder = TransformerEncoder(config.encoder, heard)
         self.ctc_head = nn.Linear(size, count)
         self.decoder = TransformerDecoder(config.decoder, size, count) if config.ctc_weight < 1 else None
 
@@ -128,10 +149,11 @@ class Recognizer(SavedModel[RecognizerConfig]):
         Differentiable with respect to the audio. SpecAugment is drawn in training mode alone.
         """
         features, lengths = self.features(audio, lengths)
-        if self.config.normalize == "utterance":
-            features = normalise(features, lengths)
+        features = self.normalisation(features, lengths)
         if self.training and self.config.specaugment is not None:
             features = specaugment(features, lengths, self.config.specaugment)
+        if self.projection is not None:
+            features = self.projection(features)
         return self.encoder(features, lengths)
 
     def forward(self, audio: Tensor, lengths: Tensor, targets: Tensor, target_lengths: Tensor) -> RecognitionLoss:
@@ -278,15 +300,6 @@ def smoothed_loss(logits: Tensor, targets: Tensor, smoothing: float) -> Tensor:
     wanted = wanted.scatter(-1, targets.clamp(min=0)[..., None], 1 - smoothing)
     divergence = (torch.special.xlogy(wanted, wanted) - wanted * log_probs).sum(-1)
     return (divergence * inside).sum(1)
-
-
-def normalise(features: Tensor, lengths: Tensor) -> Tensor:
-    """Each feature (B, T, D) to zero mean and unit variance over the frames of its example; zero beyond them."""
-    valid = valid_frames(lengths, features.shape[1])[..., None]
-    count = lengths[:, None, None]
-    centred = (features - (features * valid).sum(1, keepdim=True) / count) * valid
-    variance = centred.square().sum(1, keepdim=True) / count
-    return centred / (variance + 1e-5).sqrt()
 
 
 def specaugment(features: Tensor, lengths: Tensor, config: SpecAugmentConfig) -> Tensor:

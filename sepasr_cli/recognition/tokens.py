@@ -1,6 +1,7 @@
 """Text to token ids and back: characters, or byte-pair encoding (BPE; Sennrich et al. 2016)."""
 
 import json
+import re
 from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
@@ -40,8 +41,10 @@ class Vocabulary(Settings):
             raise ValueError(f"expected {BLANK}, {UNKNOWN}, at least one more token, and {BOUNDARY}, in this order")
         if len(set(self.tokens)) != len(self.tokens):
             raise ValueError("a token stands twice in the vocabulary")
-        if self.kind == "characters" and (self.merges or any(len(t) != 1 and t != SPACE for t in self.tokens[2:-1])):
-            raise ValueError(f"a vocabulary of characters holds single characters and {SPACE}, and no merges")
+        if self.kind == "characters" and (
+            self.merges or any(len(t) != 1 and t not in self._marks for t in self.tokens)
+        ):
+            raise ValueError("a vocabulary of characters holds single characters, marks as <noise>, and no merges")
         return self
 
     @classmethod
@@ -83,6 +86,17 @@ class Vocabulary(Settings):
         return len(self.tokens) - 1
 
     @cached_property
+    def _marks(self) -> list[str]:
+        """Tokens such as <space> and <noise>, which stand for no character."""
+        return [token for token in self.tokens if re.fullmatch(r"<[^<>\s]+>", token)]
+
+    @cached_property
+    def _pattern(self) -> re.Pattern[str]:
+        """One token of a text: a mark, or a character."""
+        written = [mark for mark in self._marks if mark not in (BLANK, UNKNOWN, SPACE, BOUNDARY)]
+        return re.compile("|".join([*map(re.escape, written), "."]), re.DOTALL)
+
+    @cached_property
     def _ids(self) -> dict[str, int]:
         ids = {token: number for number, token in enumerate(self.tokens)}
         if SPACE in ids:
@@ -103,7 +117,7 @@ class Vocabulary(Settings):
         text = _tidy(text)
         text = text if self.case == "keep" else getattr(text, self.case)()
         if self.kind == "characters":
-            return [self._ids.get(character, UNKNOWN_ID) for character in text]
+            return [self._ids.get(token, UNKNOWN_ID) for token in self._pattern.findall(text)]
         return self._tokenizer.encode(text, add_special_tokens=False).ids
 
     def decode(self, ids: Iterable[int]) -> str:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from typing_extensions import Self
 
-from sepasr_cli.recognition.conformer import FeedForward, check_heads, sinusoids, valid_frames
+from sepasr_cli.recognition.conformer import NORM_EPSILON, FeedForward, check_heads, sinusoids, valid_frames
 from sepasr_cli.settings import Settings
 
 #: Keys and values of one attention, each (B, H, U or T, D / H).
@@ -22,9 +22,6 @@ KeysValues = tuple[Tensor, Tensor]
 
 #: Steps of a search for which its cache has room before it is tidied.
 STEPS_AHEAD = 16
-
-#: As ESPnet's layer norms have it.
-NORM_EPSILON = 1e-12
 
 
 class TransformerDecoderConfig(Settings):

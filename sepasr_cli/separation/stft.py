@@ -56,6 +56,22 @@ def deviation(audio: Tensor, lengths: Tensor | None = None) -> Tensor:
     return variance.clamp(min=SILENCE**2).sqrt()
 
 
+def reflect(rows: Tensor, size: int, lengths: Tensor | None = None) -> Tensor:
+    """Audio (B, N) continued by `size` samples, mirrored, on both sides of each example's own: (B, N + 2 * size).
+
+    An example too short to be mirrored (`size` samples or fewer) is first extended with zeros; those beyond `lengths`
+    must be zero already.
+    """
+    if rows.shape[1] <= size:
+        rows = functional.pad(rows, (0, size + 1 - rows.shape[1]))
+    if lengths is None:
+        return functional.pad(rows[:, None], (size, size), mode="reflect")[:, 0]
+    last = lengths.clamp(min=size + 1)[:, None] - 1
+    source = torch.arange(-size, rows.shape[1] + size, device=rows.device).abs()[None]
+    source = torch.where(source > last, 2 * last - source, source).clamp(0, rows.shape[1] - 1)
+    return rows.gather(1, source)
+
+
 class Stft(nn.Module):
     """A centred transform with a periodic Hann window, reflecting at the ends, and its inverse.
 
@@ -97,15 +113,7 @@ class Stft(nn.Module):
         if lengths is not None:
             lengths = lengths.view(-1, *[1] * (len(lead) - 1)).expand(lead).reshape(-1)
             rows = torch.where(valid(lengths, size), rows, 0)
-        if size < self.frequencies:
-            rows = functional.pad(rows, (0, self.frequencies - size))
-        if lengths is None:
-            rows = functional.pad(rows[:, None], (half, half), mode="reflect")[:, 0]
-        else:
-            last = lengths.clamp(min=self.frequencies)[:, None] - 1
-            source = torch.arange(-half, rows.shape[1] + half, device=rows.device).abs()[None]
-            source = torch.where(source > last, 2 * last - source, source).clamp(0, rows.shape[1] - 1)
-            rows = rows.gather(1, source)
+        rows = reflect(rows, half, lengths)
         window = self.window.to(rows.dtype)
         spectrum = torch.stft(
             rows, self.fft_size, self.hop, window=window, center=False, onesided=True, return_complex=True

@@ -1,11 +1,16 @@
 """`sepasr pretrain-asr`: train the recogniser on single-speaker speech."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import torch
+from torch import Tensor
+
 from sepasr_cli.corpora import read_corpora
+from sepasr_cli.device import pick_device
 from sepasr_cli.errors import SepasrError
 from sepasr_cli.files import fingerprint
+from sepasr_cli.progress import progress
 from sepasr_cli.recipe import Recipe
 from sepasr_cli.recognition.recognizer import Recognizer
 from sepasr_cli.recognition.tokens import Vocabulary
@@ -74,6 +79,8 @@ def pretrain_asr(
         vocabulary.save_text(directory.path / "recognizer" / "tokens.txt")
         train = Speech(spoken, vocabulary, batch_size=config.batch_size, seed=resolved.seed, speeds=config.speeds)
         dev = _validation(directory, resolved, vocabulary, skip_bad)
+        if model.normalisation.kind == "global":
+            _measure(model, train, config.batch_size, device)
         task = RecognitionTask(model)
         stage.complete, stage.results = train_model(
             directory,
@@ -87,6 +94,24 @@ def pretrain_asr(
             device,
             max_minutes,
         )
+
+
+@torch.no_grad()
+def _measure(model: Recognizer, speech: Speech, batch_size: int, device: str) -> None:
+    """Give the model the statistics of the features of the training speech."""
+    home = pick_device(device)
+    model.to(home).eval()
+    makers = speech.in_order(batch_size)
+    with progress("measuring features", len(makers)) as advance:
+
+        def features() -> Iterator[tuple[Tensor, Tensor]]:
+            for make in makers:
+                batch = make().to(home)
+                yield model.features(batch.audio, batch.lengths)
+                advance()
+
+        model.normalisation.measure(features())
+    model.train()
 
 
 def _validation(run: RunDir, recipe: Recipe, vocabulary: Vocabulary, skip_bad: bool) -> Speech:

@@ -108,3 +108,13 @@ def test_the_kind_decides_in_a_configuration():
     assert isinstance(validate(Holder, {"features": {"kind": "ssl"}}, "x").features, SSLConfig)
     with pytest.raises(SepasrError, match=r"unknown key 'features.melz'"):
         validate(Holder, {"features": {"kind": "filterbank", "melz": 3}}, "recipe.yaml")
+
+
+def test_mirrored_edges_are_those_of_the_example_alone():
+    features, audio = make(edges="mirror"), torch.randn(2, 5000)
+    batch, lengths = features(audio, torch.tensor([5000, 3217]))
+    alone, _ = features(audio[1:, :3217], torch.tensor([3217]))
+    torch.testing.assert_close(batch[1, : lengths[1]], alone[0], atol=1e-4, rtol=0)
+    assert (batch[0, 5:-5] - make()(audio, torch.tensor([5000, 3217]))[0][0, 5:-5]).abs().max() < 1e-4
+    short, count = features(torch.randn(1, 100), torch.tensor([100]))
+    assert torch.isfinite(short).all() and short.shape[1] == count[0]

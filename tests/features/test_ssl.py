@@ -278,3 +278,14 @@ def test_a_frame_s_time_is_the_centre_of_what_it_sees(models, sample_rate):
         # Resampling smears what is seen a little.
         seen = (seen > 1e-3 * seen.max()).nonzero().flatten()
         assert abs(float(seen[0] + seen[-1]) / 2 / sample_rate - (first + step * place)) < 1 / sample_rate
+
+
+def test_convention_of_s3prl_gives_a_frame_for_each_stride(models):
+    plain, other = (make(models["wavlm", "layer"], convention=one) for one in ("transformers", "s3prl"))
+    audio, lengths = torch.randn(2, 4000), torch.tensor([4000, 1710])
+    (found, frames), (expected, before) = other(audio, lengths), plain(audio, lengths)
+    assert frames.tolist() == [200, 86]
+    for example, length, alike, count in zip(found, frames.tolist(), expected, before.tolist(), strict=True):
+        torch.testing.assert_close(example[:count], alike[:count], atol=1e-3, rtol=1e-3)
+        assert length > count and (example[count:length] == example[count - 1]).all()
+        assert (example[length:] == 0).all()

@@ -14,7 +14,6 @@ from sepasr_cli.recognition.recognizer import (
     Recognizer,
     RecognizerConfig,
     SpecAugmentConfig,
-    normalise,
     smoothed_loss,
     specaugment,
     time_warp,
@@ -216,15 +215,6 @@ def test_configurations():
         validate(RecognizerConfig, {"decoder": {"heads": 5}}, "test")
     with pytest.raises(SepasrError, match="the vocabulary is one of"):
         validate(RecognizerConfig, {"tokens": "bpe", "vocabulary": VOCABULARY.model_dump()}, "test")
-
-
-def test_normalisation_looks_at_its_own_frames():
-    features, lengths = 5 + 3 * torch.randn(2, 50, 4), torch.tensor([50, 20])
-    found = normalise(features, lengths)
-    torch.testing.assert_close(found[1, :20].mean(0), torch.zeros(4), rtol=0, atol=1e-5)
-    torch.testing.assert_close(found[1, :20].var(0, unbiased=False), torch.ones(4), rtol=1e-4, atol=1e-4)
-    assert (found[1, 20:] == 0).all()
-    assert (normalise(torch.full((1, 9, 4), 7.0), torch.tensor([9])) == 0).all()
 
 
 def test_smoothed_loss_without_smoothing_is_cross_entropy():

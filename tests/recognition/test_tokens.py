@@ -29,6 +29,14 @@ def test_an_unknown_character_is_unknown_and_special_names_are_plain_text(kind, 
     assert vocabulary.boundary_id not in vocabulary.encode("<sos/eos>")
 
 
+def test_marks_are_one_token_each():
+    tokens = ("<blank>", "<unk>", "<NOISE>", "<space>", "<*IN*>", "A", "B", "<sos/eos>")
+    vocabulary = Vocabulary(kind="characters", tokens=tokens)
+    assert vocabulary.encode("A <NOISE>B<*IN*>") == [5, 3, 2, 6, 4]
+    assert vocabulary.decode([5, 3, 2, 6, 4]) == "A <NOISE>B<*IN*>"
+    assert vocabulary.encode("<space>")[0] == UNKNOWN_ID
+
+
 def test_bpe_has_the_size_asked_for_and_merges_what_is_frequent():
     vocabulary = Vocabulary.train(TEXTS, "bpe", 40)
     assert len(vocabulary.tokens) == 40
