@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
 import torch
-from huggingface_hub import ModelHubMixin, snapshot_download
+from huggingface_hub import ModelCard, ModelHubMixin, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -30,8 +30,19 @@ MODEL_CARD = """---
 {{ card_data }}
 ---
 
-A model of sepasr, speech separation and recognition for people who talk at once: `sepasr transcribe INPUT --model
-FOLDER` or `sepasr separate INPUT --model FOLDER`. What it is and what it was trained from stands in `config.json`.
+# {{ kind }}
+
+A model of sepasr, speech separation and recognition for people who talk at once, with the method of [arXiv
+2307.12231](https://arxiv.org/abs/2307.12231). Where FOLDER is this one, or its name on Hugging Face:
+
+    sepasr {{ usage }}
+
+| | |
+|---|---|
+{% for name, value in facts.items() %}| {{ name }} | {{ value }} |
+{% endfor %}
+The whole configuration and what the weights were trained from stand in `config.json`. The speech and noise that it was
+trained on, their licences, and what the model is not fit for, are for its trainer to add here.
 """
 
 
@@ -50,6 +61,8 @@ class SavedModel(
 
     kind: ClassVar[str]
     Config: ClassVar[type[Settings]]
+    #: The command that uses a saved one, in its card.
+    usage: ClassVar[str] = "transcribe INPUT --model FOLDER"
 
     def __init__(self, config: ConfigType) -> None:
         super().__init__()
@@ -81,6 +94,14 @@ class SavedModel(
                 "copy both files again from one place"
             )
         self.load_state_dict(state, strict=False)
+
+    def generate_model_card(self, *args: Any, **kwargs: Any) -> ModelCard:
+        """The README.md that is saved with the model: what it is, its size, how to use it, what validation said."""
+        facts = {name.replace("_", " "): value for name, value in _facts(self.config).items()}
+        facts["weights"] = f"{sum(value.numel() for value in self.own_state().values()) / 1e6:.2f} million"
+        for name, value in self.provenance.items():
+            facts |= {f"{name}: {key}": one for key, one in value.items()} if isinstance(value, dict) else {name: value}
+        return super().generate_model_card(*args, kind=self.kind, facts=facts, usage=self.usage, **kwargs)
 
     def _save_pretrained(self, save_directory: Path) -> None:
         write_json(

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from huggingface_hub import ModelHubMixin
+from huggingface_hub import HfApi, ModelCard, ModelHubMixin, RepoUrl
 from safetensors.torch import load_file, save_file
 from transformers import WavLMConfig, WavLMModel
 
@@ -17,6 +17,7 @@ import sepasr_cli
 from sepasr_cli.errors import SepasrError
 from sepasr_cli.features import FilterbankConfig, SSLConfig
 from sepasr_cli.joint import JointModel
+from sepasr_cli.pretrained import load_system
 from sepasr_cli.recognition import LanguageModel, Recognizer, RecognizerConfig
 from sepasr_cli.saved_model import SavedModel, local_folder, read_config
 from sepasr_cli.separation import MaskMVDR, MaskMVDRConfig, TFGridNet
@@ -213,6 +214,43 @@ def test_a_name_that_leads_nowhere(tmp_path: Path) -> None:
     for name in ("nobody/nothing", "a b c", str(tmp_path / "nothing")):
         with pytest.raises(SepasrError, match=f"^model '{name}': no such folder, and "):
             local_folder(name)
+
+
+def test_a_card_says_what_a_model_is(mask_mvdr: MaskMVDR, tmp_path: Path) -> None:
+    mask_mvdr.provenance = {"recipe": "0123456789abcdef", "dev": {"loss": 0.25}}
+    mask_mvdr.save_pretrained(tmp_path)
+    mask_mvdr.provenance = {}
+    card = ModelCard.load(tmp_path / "README.md")
+    assert card.data.library_name == "sepasr"
+    for line in (
+        "    sepasr separate INPUT --model FOLDER",
+        "| sample rate | 8000 |",
+        "| speakers | 3 |",
+        "| recipe | 0123456789abcdef |",
+        "| dev: loss | 0.25 |",
+    ):
+        assert line in card.text.splitlines()
+    weights = sum(value.numel() for value in mask_mvdr.state_dict().values())
+    assert f"| weights | {weights / 1e6:.2f} million |" in card.text
+
+
+def test_pushed_and_pulled(tiny_joint: JointModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All the way but for the network: what would be uploaded lies in a folder, and is what a name then leads to."""
+    hub = tmp_path / "hub"
+
+    def upload(api: HfApi, *, repo_id: str, folder_path: Path, **options: object) -> str:
+        shutil.copytree(folder_path, hub / repo_id)
+        return f"https://huggingface.co/{repo_id}"
+
+    monkeypatch.setattr(
+        HfApi, "create_repo", lambda api, repo_id, **options: RepoUrl(f"https://huggingface.co/{repo_id}")
+    )
+    monkeypatch.setattr(HfApi, "upload_folder", upload)
+    monkeypatch.setattr("sepasr_cli.saved_model.snapshot_download", lambda name, **options: str(hub / name))
+    tiny_joint.push_to_hub("me/two-speakers")
+    again = load_system("me/two-speakers")
+    mixture = torch.randn(1, 2, 4000)
+    torch.testing.assert_close(again.separator(mixture), tiny_joint.separator(mixture))
 
 
 def test_sharing_is_that_of_hugging_face(every_model: dict[str, SavedModel]) -> None:

@@ -119,6 +119,7 @@ class Recognizer(SavedModel[RecognizerConfig]):
     """
 
     kind: ClassVar[str] = "recognizer"
+    usage: ClassVar[str] = "transcribe INPUT --model SEPARATOR --recognizer FOLDER"
     Config: ClassVar[type[Settings]] = RecognizerConfig
 
     def __init__(self, config: RecognizerConfig) -> None:

@@ -112,6 +112,7 @@ class MaskMVDR(SavedModel[MaskMVDRConfig]):
     """
 
     kind: ClassVar[str] = "mask_mvdr"
+    usage: ClassVar[str] = "separate INPUT --model FOLDER"
     Config: ClassVar[type[Settings]] = MaskMVDRConfig
 
     def __init__(self, config: MaskMVDRConfig) -> None:

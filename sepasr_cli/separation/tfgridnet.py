@@ -224,6 +224,7 @@ class TFGridNet(SavedModel[TFGridNetConfig]):
     """Mixtures in, one waveform per speaker out. Needs exactly the configured number of microphones."""
 
     kind: ClassVar[str] = "tfgridnet"
+    usage: ClassVar[str] = "separate INPUT --model FOLDER"
     Config: ClassVar[type[Settings]] = TFGridNetConfig
 
     def __init__(self, config: TFGridNetConfig) -> None:
