@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from sepasr_cli.stages.joint_finetune import joint_finetune
     from sepasr_cli.stages.pretrain_asr import pretrain_asr
     from sepasr_cli.stages.pretrain_sep import pretrain_sep
+    from sepasr_cli.stages.report import report
     from sepasr_cli.stages.score import score
     from sepasr_cli.stages.separate import separate
     from sepasr_cli.stages.simulate import simulate
@@ -25,6 +26,7 @@ __all__ = [
     "joint_finetune",
     "pretrain_asr",
     "pretrain_sep",
+    "report",
     "score",
     "separate",
     "simulate",

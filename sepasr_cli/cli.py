@@ -455,6 +455,37 @@ def score(
     )
 
 
+@app.command(epilog="Examples: `sepasr report runs/an4`, `sepasr report runs/a runs/b --out compared.html`")
+def report(
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="RUN...", help="Run directories, side by side.", show_default=False)
+    ],
+    split: Annotated[str, typer.Option(help="Split that was scored: train, dev or test.")] = "test",
+    system: Annotated[
+        list[System] | None,
+        typer.Option(help="A system that `score` was given; may be repeated.", show_default="all that were scored"),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The page.", show_default="report-SPLIT.html in the first RUN", metavar="FILE")
+    ] = None,
+    recordings: Annotated[int, typer.Option(help="Recordings to hear and read: the worst, the best, others.", min=0)] = 20,
+    plots: Annotated[
+        Path | None, typer.Option(help="Folder for the charts as SVG and PNG.", metavar="DIR", show_default="none")
+    ] = None,
+) -> None:
+    """Scores, curves, sound and diagnoses of runs as one HTML page."""
+    from sepasr_cli.stages.report import report as stage
+
+    stage(
+        runs,
+        split=split,
+        system=[one.value for one in system or ()],
+        out=out,
+        recordings=recordings,
+        plots=plots,
+    )
+
+
 def main() -> None:
     """Run the command line; exit status 0: all done, 1: something failed, 2: wrong arguments."""
     try:

@@ -1,0 +1,111 @@
+"""`sepasr report`: what runs hold as one page to look at, listen to and attach."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from sepasr_cli.errors import ArgumentError, SepasrError
+from sepasr_cli.files import write_text
+from sepasr_cli.progress import progress, say, warn
+from sepasr_cli.report import diagnoses as signs
+from sepasr_cli.report.collect import Scored, collect
+from sepasr_cli.report.details import Card, Detail, choose, detail, items, seconds_for
+from sepasr_cli.report.diagnoses import Diagnosis
+from sepasr_cli.report.figures import score_charts, training_charts
+from sepasr_cli.report.page import is_ours, render
+from sepasr_cli.report.plots import require_matplotlib, write_plots
+
+
+def report(
+    runs: Sequence[Path | str],
+    split: str = "test",
+    system: Sequence[str] = (),
+    out: Path | str | None = None,
+    recordings: int = 20,
+    plots: Path | str | None = None,
+) -> Path:
+    """Write one self-contained HTML page about a split that was scored, a column for each run and system.
+
+    Args:
+        runs: run directories, side by side.
+        split: the split.
+        system: "joint" or "cascade", or both, as they were named to `score`; by default everything that was scored.
+        out: the file; by default `report-<split>.html` in the first run. An earlier report is replaced.
+        recordings: how many to show in full, with their sound.
+        plots: a folder for the charts as SVG and PNG files.
+
+    Returns:
+        The file written.
+
+    Raises:
+        SepasrError: where a run was not scored, or its scores cannot be read.
+    """
+    if not runs:
+        raise ArgumentError("no run given; name one run directory or more")
+    if plots is not None:
+        require_matplotlib()
+    page = Path(runs[0]) / f"report-{split}.html" if out is None else Path(out)
+    if page.is_dir() or (page.is_file() and not is_ours(page)):
+        raise SepasrError(f"--out {page}: is there already and no report; give another file")
+    columns = collect(runs, split, system)
+    every = items(columns)
+    chosen = choose(every, recordings)
+    seconds = seconds_for(chosen, columns)
+    details = []
+    with progress("report", len(chosen)) as advance:
+        for item, tag in chosen:
+            details.append(detail(item, tag, columns, seconds))
+            advance()
+    for name, line in (
+        (one.item.name, card.clip.trouble) for one in details for card in _cards(one) if card.clip and card.clip.trouble
+    ):
+        warn(f"{name}: {line}")
+    training, spread = training_charts(columns), score_charts(columns)
+    names = ", ".join(dict.fromkeys(column.run.path.resolve().name for column in columns))
+    text = render(names, split, columns, every, details, diagnose(columns, details), training, spread, seconds)
+    write_text(page, text)
+    say(f"{page}: {len(every)} recordings, {len(details)} of them with sound, {len(text.encode()) / 1e6:.1f} MB")
+    if plots is not None:
+        written = write_plots([*training, *spread], Path(plots))
+        say(f"{plots}: {len(written)} files")
+    return page
+
+
+def diagnose(columns: Sequence[Scored], details: Sequence[Detail]) -> list[tuple[str, Diagnosis]]:
+    """Ask every question about every column; the answer stands beside the column's name."""
+    found: list[tuple[str, Diagnosis]] = []
+    for slot, column in enumerate(columns):
+        records = list(column.recordings.values())
+        scored = [column.mixtures[name] for name in column.recordings]
+        recogniser = column.training.get("recognizer")
+        clean = recogniser.dev.get("greedy_accuracy") if recogniser else None
+        asked = [
+            signs.mismatch(records, clean),
+            signs.crossed_words(records, column.text),
+            signs.leaked_words(records, column.text),
+            signs.clipped(_levels(slot, details)),
+            signs.unseen_conditions(scored, column.seen, column.seen_rooms, records),
+        ]
+        if column.system == "joint" and (joint := column.training.get("joint")):
+            curve = joint.curve("dev", "clean_accuracy")
+            kept = joint.dev.get("clean_accuracy")
+            asked.append(signs.clean_speech(curve[0][1] if curve and curve[0][0] == 0 else None, kept))
+        for other in columns:
+            if other.run.path == column.run.path and (other.system, column.system) == ("cascade", "joint"):
+                asked.append(signs.artefacts(other.summary, column.summary, (other.name, column.name)))
+        found += [(column.name, one) for one in asked]
+    return found
+
+
+def _cards(one: Detail) -> list[Card]:
+    return [card for group in (one.given, *one.made.values()) for card in group]
+
+
+def _levels(slot: int, details: Sequence[Detail]) -> Mapping[str, float]:
+    """How much of each signal that was read is at full scale: mixtures, and what the column made of them."""
+    return {
+        f"{one.item.name} {card.name}": card.clip.full_scale
+        for one in details
+        if slot in one.item.records
+        for card in (one.given[0], *one.made[slot])
+        if card.clip and card.clip.sound
+    }
