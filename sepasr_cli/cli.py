@@ -468,7 +468,9 @@ def report(
     out: Annotated[
         Path | None, typer.Option(help="The page.", show_default="report-SPLIT.html in the first RUN", metavar="FILE")
     ] = None,
-    recordings: Annotated[int, typer.Option(help="Recordings to hear and read: the worst, the best, others.", min=0)] = 20,
+    recordings: Annotated[
+        int, typer.Option(help="Recordings to hear and read: the worst, the best, others.", min=0)
+    ] = 20,
     plots: Annotated[
         Path | None, typer.Option(help="Folder for the charts as SVG and PNG.", metavar="DIR", show_default="none")
     ] = None,

@@ -17,7 +17,7 @@ MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 #: Characters of all clips together, which keeps a page below 25 MB.
 BUDGET = 22_000_000
 #: Bytes of MP3 that a second takes at most, at 16 kHz; more or less in proportion at other rates.
-BYTES_A_SECOND = 8000
+BYTES_A_SECOND = 10_000
 SHORTEST, LONGEST = 3.0, 120.0
 
 
@@ -25,7 +25,7 @@ def seconds_each(clips: int, sample_rate: int) -> float:
     """How long each of so many clips may be.
 
     >>> seconds_each(20 * 5, 16000), seconds_each(1, 16000)
-    (20.625, 120.0)
+    (16.5, 120.0)
     """
     # Four characters for three bytes.
     fitting = BUDGET * 0.75 / max(clips, 1) / (BYTES_A_SECOND * sample_rate / 16000)

@@ -74,7 +74,7 @@ function filter() {
 }
 
 form.hidden = false;
-form.addEventListener("input", filter);
+for (const name of ["input", "change"]) form.addEventListener(name, filter);
 form.addEventListener("submit", (event) => event.preventDefault());
 form.addEventListener("reset", () => setTimeout(filter));
 filter();
@@ -203,7 +203,8 @@ function player(audio) {
       other.pause();
       if (other.closest(".recording") === audio.closest(".recording")) audio.currentTime = other.currentTime;
     }
-    audio.play();
+    // A pause before it has begun breaks the promise; the button shows what is so.
+    audio.play().catch(tell);
   }
   button.addEventListener("click", toggle);
   view.addEventListener("click", (event) => seek(event.offsetX / view.clientWidth * duration()));
