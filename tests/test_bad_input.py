@@ -158,6 +158,17 @@ def kaldi(text: str) -> Callable[[], object]:
 
 
 MIXTURE = "050a0501_2_22ga0101_-2"
+
+
+def scored(summary: str = "{}", recordings: str = "") -> Callable[[], object]:
+    folder = Path("run/scores/test")
+    return all_of(
+        lambda: folder.mkdir(parents=True),
+        lambda: (folder / "summary.json").write_text(summary),
+        lambda: (folder / "recordings.jsonl").write_text(recordings),
+    )
+
+
 TONE = 0.1 * np.sin(np.arange(8000))
 STEREO = np.stack([TONE, TONE], axis=1)
 
@@ -210,6 +221,11 @@ SPOILS: dict[str, Callable[[], object]] = {
     "dataset: a manifest that leads out": replace("set/data/test.jsonl", "dataset/wav8k", "dataset/../wav8k"),
     "dataset: a link that leads elsewhere": relink("set/data/dataset", "speech"),
     "dataset: it has moved": relink("set/data/dataset", "nowhere"),
+    "report: a split that was not scored": scored(),
+    "report: a system that was not scored": scored(),
+    "report: a summary cut off": scored(summary="{"),
+    "report: a recording that is not in the split": scored(recordings='{"id": "gone"}'),
+    "report: metrics cut off": all_of(scored(), write("run/separator/metrics.jsonl", '{"step"')),
     "run: its recipe is broken": write("run/recipe.yaml", "seed: {"),
     "run: no mixtures": remove("run/data"),
     "run: one split missing": remove("run/data/dev.jsonl"),

@@ -17,7 +17,17 @@ from typer.testing import CliRunner
 import sepasr_cli
 from sepasr_cli import cli
 
-COMMANDS = ("simulate", "pretrain-sep", "pretrain-asr", "joint-finetune", "separate", "transcribe", "convert", "score")
+COMMANDS = (
+    "simulate",
+    "pretrain-sep",
+    "pretrain-asr",
+    "joint-finetune",
+    "separate",
+    "transcribe",
+    "convert",
+    "score",
+    "report",
+)
 FUNCTIONS = [name.replace("-", "_") for name in COMMANDS]
 
 
@@ -95,6 +105,8 @@ def test_the_package_has_nothing_else() -> None:
         ["transcribe", "a.wav", "--decoding", "best"],
         ["separate", "a.wav", "--system", "both"],
         ["score", "run", "--examples", "-1"],
+        ["report"],
+        ["report", "run", "--recordings", "-1"],
     ],
     ids=" ".join,
 )

@@ -6,13 +6,13 @@ from pathlib import Path
 from sepasr_cli.errors import ArgumentError, SepasrError
 from sepasr_cli.files import write_text
 from sepasr_cli.progress import progress, say, warn
-from sepasr_cli.report import diagnoses as signs
-from sepasr_cli.report.collect import Scored, collect
-from sepasr_cli.report.details import Card, Detail, choose, detail, items, seconds_for
-from sepasr_cli.report.diagnoses import Diagnosis
-from sepasr_cli.report.figures import score_charts, training_charts
-from sepasr_cli.report.page import is_ours, render
-from sepasr_cli.report.plots import require_matplotlib, write_plots
+from sepasr_cli.reporting import diagnoses as signs
+from sepasr_cli.reporting.collect import Scored, collect
+from sepasr_cli.reporting.details import Card, Detail, choose, detail, items, seconds_for
+from sepasr_cli.reporting.diagnoses import Diagnosis
+from sepasr_cli.reporting.figures import score_charts, training_charts
+from sepasr_cli.reporting.page import is_ours, render
+from sepasr_cli.reporting.plots import require_matplotlib, write_plots
 
 
 def report(

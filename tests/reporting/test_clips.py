@@ -9,7 +9,7 @@ import pytest
 import soundfile
 
 from sepasr_cli.errors import SepasrError
-from sepasr_cli.report import clips
+from sepasr_cli.reporting import clips
 
 
 @pytest.mark.parametrize(("rate", "kept"), [(8000, 8000), (16000, 16000), (20000, 22050), (48000, 48000)])

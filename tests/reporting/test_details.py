@@ -6,8 +6,8 @@ import pytest
 
 from sepasr_cli.errors import SepasrError
 from sepasr_cli.manifest import Mixture, Source
-from sepasr_cli.report.collect import collect
-from sepasr_cli.report.details import Item, choose, detail, items
+from sepasr_cli.reporting.collect import collect
+from sepasr_cli.reporting.details import Item, choose, detail, items
 from sepasr_cli.rundir import RunDir
 
 

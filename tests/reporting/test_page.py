@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sepasr_cli.report.page import METRICS
+from sepasr_cli.reporting.page import METRICS
 from sepasr_cli.rundir import RunDir
 from sepasr_cli.stages.report import report
 from sepasr_cli.stages.score import score

@@ -12,8 +12,8 @@ from itertools import pairwise
 from typing import Any, Literal
 
 from sepasr_cli.manifest import BankRoom, Mixture
-from sepasr_cli.report.alignment import Kind, Word, align
-from sepasr_cli.report.conditions import QUANTITIES, conditions
+from sepasr_cli.reporting.alignment import Kind, Word, align
+from sepasr_cli.reporting.conditions import QUANTITIES, conditions
 from sepasr_cli.scoring.words import Normalisation, normalise
 
 Record = Mapping[str, Any]

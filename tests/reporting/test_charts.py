@@ -6,7 +6,7 @@ from xml.etree import ElementTree
 import pytest
 
 from sepasr_cli.manifest import Room
-from sepasr_cli.report.charts import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Chart, Series, axes, plan, svg, ticks
+from sepasr_cli.reporting.charts import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Chart, Series, axes, plan, svg, ticks
 
 CRUEL = '<script>alert("x")</script>'
 KINDS = ("line", "points", "steps")

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from sepasr_cli.manifest import BankRoom, Mixture, Noise, Room, Source
-from sepasr_cli.report import diagnoses
-from sepasr_cli.report.diagnoses import Diagnosis
+from sepasr_cli.reporting import diagnoses
+from sepasr_cli.reporting.diagnoses import Diagnosis
 
 
 def record(

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from sepasr_cli.report.charts import Chart, Series
-from sepasr_cli.report.collect import TRAINED, Scored
+from sepasr_cli.reporting.charts import Chart, Series
+from sepasr_cli.reporting.collect import TRAINED, Scored
 
 #: What validation watches in each stage, and how it is called.
 CRITERIA = {

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from sepasr_cli.errors import ArgumentError, SepasrError
-from sepasr_cli.report.collect import collect
+from sepasr_cli.reporting.collect import collect
 from sepasr_cli.rundir import RunDir
 from sepasr_cli.stages.report import diagnose, report
 

@@ -15,11 +15,11 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from sepasr_cli.report.charts import Chart, plan, sample, svg
-from sepasr_cli.report.collect import Scored
-from sepasr_cli.report.conditions import QUANTITIES, conditions
-from sepasr_cli.report.details import Detail, Item
-from sepasr_cli.report.diagnoses import Diagnosis
+from sepasr_cli.reporting.charts import Chart, plan, sample, svg
+from sepasr_cli.reporting.collect import Scored
+from sepasr_cli.reporting.conditions import QUANTITIES, conditions
+from sepasr_cli.reporting.details import Detail, Item
+from sepasr_cli.reporting.diagnoses import Diagnosis
 from sepasr_cli.version import __version__
 
 #: How a page says that it is ours.
@@ -47,8 +47,8 @@ class Metric:
 METRICS = {
     "wer": Metric("WER", "%", ".1f", "lower"),
     "cer": Metric("CER", "%", ".1f", "lower"),
-    "orc_wer": Metric("ORC-WER", "%", ".1f", "lower"),
-    "tcp_wer": Metric("tcpWER", "%", ".1f", "lower"),
+    "orcwer": Metric("ORC-WER", "%", ".1f", "lower"),
+    "tcpwer": Metric("tcpWER", "%", ".1f", "lower"),
     "si_sdr_improvement": Metric("SI-SDR improvement", "dB", "+.2f"),
     "si_sdr": Metric("SI-SDR", "dB", ".2f"),
     "sdr_improvement": Metric("SDR improvement", "dB", "+.2f"),
@@ -117,7 +117,7 @@ def is_ours(path: Path) -> bool:
 
 
 def _asset(name: str) -> str:
-    return (files("sepasr_cli.report") / name).read_text(encoding="utf-8")
+    return (files("sepasr_cli.reporting") / name).read_text(encoding="utf-8")
 
 
 def _hash(text: str) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 from sepasr_cli.errors import SepasrError
 from sepasr_cli.files import atomic, write_text
-from sepasr_cli.report.charts import COLOURS, DASHES, MARKS, Chart, axes, svg, tick_label
+from sepasr_cli.reporting.charts import COLOURS, DASHES, MARKS, Chart, axes, svg, tick_label
 
 #: Marks by matplotlib's names.
 MARKERS = dict(zip(MARKS, ("o", "s", "^", "D", "P", "|"), strict=True))

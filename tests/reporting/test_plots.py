@@ -7,8 +7,8 @@ from xml.etree import ElementTree
 import pytest
 
 from sepasr_cli.errors import SepasrError
-from sepasr_cli.report import plots
-from sepasr_cli.report.charts import Chart, Series
+from sepasr_cli.reporting import plots
+from sepasr_cli.reporting.charts import Chart, Series
 
 CHARTS = [
     Chart(

@@ -8,10 +8,10 @@ from typing import Any
 from sepasr_cli.errors import SepasrError
 from sepasr_cli.files import inside
 from sepasr_cli.manifest import Mixture
-from sepasr_cli.report.alignment import Word, align
-from sepasr_cli.report.clips import encode, full_scale, read_channel, seconds_each
-from sepasr_cli.report.collect import Scored
-from sepasr_cli.report.conditions import QUANTITIES, conditions
+from sepasr_cli.reporting.alignment import Word, align
+from sepasr_cli.reporting.clips import encode, full_scale, read_channel, seconds_each
+from sepasr_cli.reporting.collect import Scored
+from sepasr_cli.reporting.conditions import QUANTITIES, conditions
 from sepasr_cli.scoring.words import Normalisation, normalise
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from sepasr_cli.manifest import Mixture, Noise, Room, Source
-from sepasr_cli.report.conditions import conditions, overlap
+from sepasr_cli.reporting.conditions import conditions, overlap
 
 
 @pytest.mark.parametrize(
