@@ -265,7 +265,7 @@ class _Beam:
         self.scores = lengths.new_zeros(len(lengths), 1, dtype=torch.float64)  # -inf: finished
         self.sentences = lengths.new_zeros(len(lengths), 1, 0, dtype=torch.long)
         self.best_score = lengths.new_full((len(lengths),), -torch.inf, dtype=torch.float64)
-        self.best = lengths.new_full((len(lengths), 0), boundary, dtype=torch.long)
+        self.best = lengths.new_full((len(lengths), 1), boundary, dtype=torch.long)
         #: The best score of the sentences that ended with 0, 1, ... tokens, each (B,); -inf: none did.
         self.ended: list[Tensor] = []
 
@@ -284,11 +284,11 @@ class _Beam:
 
         Returns:
             Of the hypotheses chosen, each (B, K'): the index of its parent, that of its token among the parent's
-            candidates, and the token. Those that ended remain, with a score of -inf and no meaning.
+            candidates, and the token. Those that ended remain, with a score of -inf and no meaning; all of them end
+            at the longest length, where what their end adds does not count.
         """
         length, count = self.sentences.shape[2], tokens.shape[2]
         added = added.masked_fill((tokens == BLANK_ID) | (tokens == self.boundary), -torch.inf)
-        added = added.masked_fill((self.longest <= length)[:, None, None], -torch.inf)
         totals = torch.cat([added, ended[..., None]], dim=2) + (self.scores[..., None] + self.config.length_bonus)
         totals = totals.masked_fill(self.scores[..., None] == -torch.inf, -torch.inf)
         if self.config.min_length_ratio > 0:
@@ -297,21 +297,21 @@ class _Beam:
         totals = totals.flatten(1)
         best, index = totals.topk(min(self.config.beam, totals.shape[1]))
         parents, places = index // (count + 1), index % (count + 1)
-        finished = places == count
+        ends = places == count
+        places = places.clamp(max=count - 1)
+        rows = _rows(parents)
+        chosen = tokens[rows, parents, places].masked_fill(ends, self.boundary)
+        before = self.sentences[rows, parents]
+        finished = ends | (length + 1 >= self.longest)[:, None]
 
         score, slot = best.masked_fill(~finished, -torch.inf).max(1)
-        rows = _rows(parents)
-        before = self.sentences[rows, parents]
-        sentence = functional.pad(before[rows, slot[:, None]][:, 0], (0, 1), value=self.boundary)
+        self.sentences = torch.cat([before, chosen[..., None]], dim=2)
+        sentence = functional.pad(self.sentences[rows, slot[:, None]][:, 0], (0, 1), value=self.boundary)
         self.best = functional.pad(self.best, (0, 1), value=self.boundary)
         self.best = torch.where((score > self.best_score)[:, None], sentence, self.best)
         self.best_score = self.best_score.maximum(score)
         self.ended.append(score)
-
-        places = places.clamp(max=count - 1)
-        chosen = tokens[rows, parents, places]
         self.scores = best.masked_fill(finished, -torch.inf)
-        self.sentences = torch.cat([before, chosen[..., None]], dim=2)
         return parents, places, chosen
 
     def leave(self) -> Tensor | None:
@@ -338,7 +338,7 @@ class _Beam:
         """
         length, bonus = self.sentences.shape[2], max(0.0, self.config.length_bonus)
         running = self.scores.amax(1)
-        done = (self.best_score >= running + bonus * (self.longest - length + 1)) | (running == -torch.inf)
+        done = (self.best_score >= running + bonus * (self.longest - length)) | (running == -torch.inf)
         # As ESPnet has it, the lengths looked at end two tokens before the one just found.
         if self.config.detect_end and length > LENGTHS_ON_END + 1:
             recent = torch.stack(self.ended[length - LENGTHS_ON_END - 2 : length - 2])

@@ -95,12 +95,15 @@ def test_a_huge_beam_finds_what_an_exhaustive_search_finds(ctc_weight, bonus, lm
     found = beam_search(lengths, BOUNDARY, DecodingConfig(beam=500, length_bonus=bonus), weighted, ctc, ctc_weight)
 
     def score(number, sentence, by_ctc):
-        total = bonus * (len(sentence) + 1) + ctc_weight * math.log(by_ctc.get(sentence, 1e-99))
+        """The end of the longest sentences does not count; CTC is as sure of their beginning as of the whole."""
+        answer = torch.tensor([*sentence, BOUNDARY][: int(lengths[number])])
         one, given = slice(number, number + 1), torch.tensor([[BOUNDARY, *sentence]])
-        steps = decoder(encoded[one], lengths[one], given).log_softmax(-1)[0]
-        total += (1 - ctc_weight) * float(steps[range(len(sentence) + 1), [*sentence, BOUNDARY]].sum())
-        targets = torch.tensor(sentence, dtype=torch.long)[None]
-        return total - lm_weight * float(model(targets, torch.tensor([len(sentence)]))[0])
+        places = range(len(answer))
+        total = bonus * len(answer) + ctc_weight * math.log(by_ctc.get(sentence, 1e-99))
+        by_decoder, by_model = decoder(encoded[one], lengths[one], given), model.logits(given)
+        for logits, weight in ((by_decoder, 1 - ctc_weight), (by_model, lm_weight)):
+            total += weight * float(logits.log_softmax(-1)[0, places, answer].sum())
+        return total
 
     for number, frames in enumerate(lengths.tolist()):
         by_ctc = brute_force(log_probs[number, :frames])
