@@ -28,10 +28,10 @@ class SearchTwin:
         language_model: LanguageModel | None,
         config: DecodingConfig,
     ) -> None:
-        from espnet2.asr.ctc import CTC
         from espnet.nets.batch_beam_search import BatchBeamSearch
         from espnet.nets.scorers.ctc import CTCPrefixScorer
         from espnet.nets.scorers.length_bonus import LengthBonus
+        from espnet2.asr.ctc import CTC
 
         logging.getLogger("espnet").setLevel(logging.ERROR)
         vocabulary, size = decoder.embedding.weight.shape
