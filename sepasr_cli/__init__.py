@@ -10,6 +10,7 @@ from sepasr_cli import _torchaudio_import
 from sepasr_cli.version import __version__
 
 if TYPE_CHECKING:
+    from sepasr_cli.stages.compare import compare
     from sepasr_cli.stages.convert import convert
     from sepasr_cli.stages.joint_finetune import joint_finetune
     from sepasr_cli.stages.pretrain_asr import pretrain_asr
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "__version__",
+    "compare",
     "convert",
     "joint_finetune",
     "pretrain_asr",

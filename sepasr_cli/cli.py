@@ -391,7 +391,7 @@ def convert(
     "`sepasr score --reference clean/ --estimate separated/ --mixture mix/`"
 )
 def score(
-    run: Annotated[Path | None, typer.Argument(metavar="[RUN]", help="Run directory.", show_default=False)] = None,
+    run: Annotated[Path | None, typer.Argument(metavar="RUN", help="Run directory.", show_default=False)] = None,
     split: Annotated[str, typer.Option(help="Split of RUN to score: train, dev or test.")] = "test",
     system: Annotated[
         System | None, typer.Option(help="The system that --system named when the split was separated.")
@@ -485,6 +485,34 @@ def report(
         out=out,
         recordings=recordings,
         plots=plots,
+    )
+
+
+@app.command(
+    epilog="Examples: `sepasr compare runs/a runs/b`, `sepasr compare runs/a/scores/test-cascade runs/a/scores/test`"
+)
+def compare(
+    first: Annotated[Path, typer.Argument(metavar="RUN_A", help="Run directory, or folder of scores.")],
+    second: Annotated[Path, typer.Argument(metavar="RUN_B", help="The same; differences are what it has more.")],
+    split: Annotated[str, typer.Option(help="Split of run directories: train, dev or test.")] = "test",
+    system: Annotated[
+        System | None, typer.Option(help="Of run directories, the system that --system named when they were scored.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="JSON file for the result.", show_default="print it alone")] = None,
+    table: Annotated[TableForm | None, typer.Option(help="Print the table in this form.")] = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Scores of two systems -> which differences are real."""
+    from sepasr_cli.stages.compare import compare as stage
+
+    stage(
+        first,
+        second,
+        split=split,
+        system=system.value if system else None,
+        out=out,
+        table=table.value if table else None,
+        overwrite=overwrite,
     )
 
 

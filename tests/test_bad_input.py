@@ -172,6 +172,26 @@ def scored(summary: str = "{}", recordings: str = "") -> Callable[[], object]:
 TONE = 0.1 * np.sin(np.arange(8000))
 STEREO = np.stack([TONE, TONE], axis=1)
 
+
+def spoken(path: str, *lines: str) -> Callable[[], object]:
+    """A transcript in STM: recording, speaker, start, end, words."""
+    rows = [line.split(maxsplit=1) for line in lines]
+    return write(path, "".join(f"{recording} 1 {rest}\n" for recording, rest in rows))
+
+
+def scores_of(folder: str, level: float) -> Callable[[], object]:
+    def work() -> None:
+        for kind in ("ref", "est"):
+            Path(f"{folder}/{kind}").mkdir(parents=True)
+            soundfile.write(f"{folder}/{kind}/a.wav", level * TONE, RATE)
+        line = f"score --reference {folder}/ref --estimate {folder}/est --metrics si_sdr --out {folder}/scores"
+        assert CliRunner().invoke(app, shlex.split(line)).exit_code == 0
+
+    return work
+
+
+SAID = spoken("said.stm", "a ann 0 2 good morning to all of you", "b bob 1 3 it rains")
+
 #: What is done before each row of bad_input.md; nothing where the command itself is what is wrong.
 SPOILS: dict[str, Callable[[], object]] = {
     "recipe: not YAML": write("recipe.yaml", "seed: [1\n"),
@@ -263,6 +283,36 @@ SPOILS: dict[str, Callable[[], object]] = {
     "audio: NaN samples": sound("x.wav", STEREO * np.nan, subtype="FLOAT"),
     "audio: truncated": cut("calls/one.wav"),
     "audio: one bad file among three": write("calls/bad.wav", "no audio"),
+    "score: no recording in common": all_of(SAID, spoken("heard.stm", "c x 0 1 good", "d x 0 1 it")),
+    "score: recordings in the column of speakers": all_of(SAID, spoken("heard.stm", "x a 0 1 good", "y b 0 1 it")),
+    "score: ninety speakers": all_of(
+        SAID, spoken("heard.stm", *(f"a s{number} {number} {number + 1} good" for number in range(90)))
+    ),
+    "score: another alphabet": all_of(
+        SAID,
+        spoken(
+            "heard.stm",
+            "a x 0 1 \u0434\u043e\u0431\u0440\u043e\u0435 \u0443\u0442\u0440\u043e",
+            "b y 0 1 " + "\u0434\u0430 " * 9,
+        ),
+    ),
+    "score: times in samples": all_of(SAID, spoken("heard.stm", "a x 0 480000 good morning", "b y 0 1 it rains")),
+    "score: a reference without words": all_of(
+        write("said.rttm", "SPEAKER a 1 0 1 <NA> <NA> ann <NA> <NA>\n"), spoken("heard.stm", "a x 0 1 hi")
+    ),
+    "score: text against audio": SAID,
+    "score: another sample rate": all_of(sound("a.wav", TONE), sound("b.wav", TONE, 16000)),
+    "score: another length": all_of(sound("a.wav", TONE), sound("b.wav", TONE[:7000])),
+    "score: fewer estimates than speakers": all_of(
+        sound("a_s1.wav", TONE), sound("a_s2.wav", TONE), sound("b.wav", TONE)
+    ),
+    "score: one bad estimate of two": all_of(
+        lambda: Path("est").mkdir(), sound("est/one.wav", TONE), write("est/two.wav", "no audio")
+    ),
+    "score: results that are there already": all_of(
+        SAID, lambda: Path("out").mkdir(), write("out/summary.json", "mine")
+    ),
+    "compare: other references": all_of(scores_of("x", 1.0), scores_of("y", 0.5)),
     "audio: results that are there already": all_of(lambda: Path("out").mkdir(), write("out/one_spk1.wav", "mine")),
     "transcript: not JSON": write("t.json", "["),
     "transcript: JSON of something else": write("t.json", '{"words": "A"}'),

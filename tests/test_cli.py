@@ -27,6 +27,7 @@ COMMANDS = (
     "convert",
     "score",
     "report",
+    "compare",
 )
 FUNCTIONS = [name.replace("-", "_") for name in COMMANDS]
 

@@ -177,9 +177,9 @@ def _gather(named: Sequence[str | Path], kind: Reference) -> _Side:
                 # Of folders without names for speakers each holds one speaker.
                 side.add_signal(file, recording, speaker or f"spk{number}")
     parsed = [_parse(Path(file.name), SPEAKER) for file in outright]
+    told = all(speaker is not None for _, speaker in parsed)
     for file, (recording, speaker) in zip(outright, parsed, strict=True):
-        told = all(name is not None for _, name in parsed)
-        side.add_signal(file, recording if told else "", speaker if told and speaker else str(file))
+        side.add_signal(file, recording if told else "", speaker if told and speaker else file.stem)
     return side
 
 

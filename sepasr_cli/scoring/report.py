@@ -9,6 +9,10 @@ from sepasr_cli.scoring.bootstrap import intervals
 from sepasr_cli.scoring.signals import SIGNAL_METRICS, Mean, SignalScore
 from sepasr_cli.scoring.words import COLLAR, WORD_METRICS, ErrorRate, SpokenPair, WordScore
 
+#: Why a metric is missing that could have been computed.
+NOT_ASKED_FOR = "not asked for"
+#: Files of a folder of scores.
+SUMMARY, RECORDINGS = "summary.json", "recordings.jsonl"
 #: Metrics of separated signals, which a mixture has too, and what they gain over it.
 SIGNAL_NAMES = tuple(item.name for item in fields(SignalScore) if item.name != "undefined")
 

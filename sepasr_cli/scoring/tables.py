@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from sepasr_cli.scoring.bootstrap import Difference
-from sepasr_cli.scoring.report import RecordingScore
+from sepasr_cli.scoring.report import NOT_ASKED_FOR, RecordingScore
 
 TableFormat = Literal["csv", "markdown", "latex"]
 #: Label and form of each metric, in the order of the table.
@@ -109,7 +109,7 @@ def verdict(one: Difference, first: str, second: str) -> str:
 
 
 def rendered(rows: Sequence[Sequence[str]], form: TableFormat) -> str:
-    """Rows, the head first, in one of the formats for files.
+    """Rows, the head first, in one of the formats for files; CSV keeps columns without content.
 
     >>> print(rendered([["", "a_b"], ["x", "5 %"]], "markdown"))
     |  | a_b |
@@ -122,6 +122,7 @@ def rendered(rows: Sequence[Sequence[str]], form: TableFormat) -> str:
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows(rows)
         return text.getvalue().rstrip("\n")
+    rows = _without_empty(rows)
     if form == "markdown":
         lines = [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in rows]
         return "\n".join([lines[0], "|" + "---|" * len(rows[0]), *lines[1:]])
@@ -134,11 +135,11 @@ def rendered(rows: Sequence[Sequence[str]], form: TableFormat) -> str:
 def print_table(rows: Sequence[Sequence[str]], title: str) -> None:
     """Rows, the head first, on the terminal; columns without content are left out, and no number is broken."""
     table = Table(box=box.SIMPLE_HEAD)
-    kept = [index for index in range(len(rows[0])) if index == 0 or any(row[index] for row in rows[1:])]
-    for index in kept:
-        table.add_column(rows[0][index], justify="left" if index == 0 else "right", no_wrap=True)
-    for row in rows[1:]:
-        table.add_row(*(row[index] for index in kept))
+    head, *body = _without_empty(rows)
+    for index, name in enumerate(head):
+        table.add_column(name, justify="left" if index == 0 else "right", no_wrap=True)
+    for row in body:
+        table.add_row(*row)
     needed = Console(width=1000).measure(table).maximum
     console = Console(highlight=False, width=max(Console().width, needed))
     console.print(title, style="italic", markup=False, soft_wrap=True)
@@ -154,7 +155,9 @@ def remarks(summary: Mapping[str, Any]) -> list[str]:
             f"text '{summary['text']}' on both sides; WER and CER under the best assignment of speakers{collar}"
         )
     lines += [f"{note} ({count}x)" for note, count in sorted(summary["notes"].items())]
-    lines += [f"not scored: {FORMS[name][0]}: {reason}" for name, reason in summary["unscored"].items()]
+    for reason in dict.fromkeys(summary["unscored"].values()):
+        names = [FORMS[name][0].split()[0] for name, why in summary["unscored"].items() if why == reason]
+        lines += [f"not scored: {', '.join(names)}: {reason}"] if reason != NOT_ASKED_FOR else []
     told = {f"{name}: {reason}" for name, reason in summary["unscored"].items()}
     return lines + [f"{why} ({count}x)" for why, count in sorted(summary["undefined"].items()) if why not in told]
 
@@ -168,6 +171,12 @@ def example(recording: RecordingScore) -> str:
             f"  {' ' * len(pair.speaker)} heard: {pair.hypothesis or ''}",
         ]
     return "\n".join(line.rstrip() for line in lines)
+
+
+def _without_empty(rows: Sequence[Sequence[str]]) -> list[list[str]]:
+    """The first column, and those with content below the head."""
+    kept = [index for index in range(len(rows[0])) if index == 0 or any(row[index] for row in rows[1:])]
+    return [[row[index] for index in kept] for row in rows]
 
 
 def _latex(text: str) -> str:

@@ -161,7 +161,7 @@ def score_transcripts(
         hypothesis: the same, as recognised, under any names.
         rule: the normalisation of both sides, segment by segment.
         collar: seconds by which a word may be off in tcpWER.
-        metrics: the ones to compute, of `WORD_METRICS`; WER and CER go together.
+        metrics: the ones to compute, of `WORD_METRICS`.
 
     Returns:
         The errors, and the words of each reference speaker beside those recognised for that speaker.
@@ -176,7 +176,9 @@ def score_transcripts(
         for (speaker, text), index in zip(wanted.items(), assignment, strict=True)
     )
     rates, undefined = _meeteval(_records(reference, rule), _records(hypothesis, rule), collar, metrics)
-    return WordScore(found.words, found.characters, 1, **rates, undefined=undefined), pairs
+    rates |= {"words": found.words} if "wer" in metrics else {}
+    rates |= {"characters": found.characters} if "cer" in metrics else {}
+    return WordScore(**rates, recordings=1, undefined=undefined), pairs
 
 
 def by_name(segments: Sequence[Segment]) -> dict[str, str]:

@@ -21,7 +21,7 @@ from sepasr_cli.scoring.checks import check_transcripts
 from sepasr_cli.scoring.material import Material, find_material
 from sepasr_cli.scoring.normalisation import Normalisation, normalise
 from sepasr_cli.scoring.recordings import SignalFiles, SignalsScored, SpokenTexts, score_files
-from sepasr_cli.scoring.report import RecordingScore, summarise
+from sepasr_cli.scoring.report import NOT_ASKED_FOR, RECORDINGS, SUMMARY, RecordingScore, summarise
 from sepasr_cli.scoring.run_material import find_run_material
 from sepasr_cli.scoring.signals import SIGNAL_METRICS
 from sepasr_cli.scoring.tables import TableFormat
@@ -29,7 +29,6 @@ from sepasr_cli.scoring.words import COLLAR, WORD_METRICS, SpokenPair, WordScore
 
 #: Fewer recordings for each process are done sooner than it starts.
 WORTH_A_PROCESS = 4
-SUMMARY, RECORDINGS = "summary.json", "recordings.jsonl"
 
 
 def score(
@@ -108,7 +107,7 @@ def score(
         write_json(folder / SUMMARY, summary)
     if recordings:
         references = f", '{kind}' references" if run is not None else ""
-        title = f"{folder or 'scores'}, {len(recordings)} recordings{references}"
+        title = f"{folder or 'scores'}, {len(recordings)} recording{'s' * (len(recordings) != 1)}{references}"
         _show(summary, recordings, title, table, examples)
     Outcome(len(names), failures=failures).check()
     return summary
@@ -149,7 +148,7 @@ def _reasons(material: Material, metrics: Sequence[str] | None) -> dict[str, str
         if kind in material.missing:
             found |= dict.fromkeys(names, material.missing[kind])
     if metrics is not None:
-        found |= {name: "not asked for" for name in (*SIGNAL_METRICS, *WORD_METRICS) if name not in metrics}
+        found |= {name: NOT_ASKED_FOR for name in (*SIGNAL_METRICS, *WORD_METRICS) if name not in metrics}
     return found
 
 

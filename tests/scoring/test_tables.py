@@ -60,7 +60,7 @@ def test_latex_is_escaped(summary: dict[str, Any]) -> None:
 def test_remarks_say_what_the_table_does_not(summary: dict[str, Any]) -> None:
     remarks = tables.remarks(summary)
     assert remarks[0] == "text 'basic' on both sides; WER and CER under the best assignment of speakers"
-    assert "not scored: PESQ: nothing to compute it from" in remarks
+    assert "not scored: SDR, SIR, STOI, ESTOI, PESQ, cpWER, ORC-WER, tcpWER: nothing to compute it from" in remarks
     assert tables.example(recording("one", 6, "A X")).splitlines() == ["one", "  ann said:  A B", "      heard: A X"]
 
 

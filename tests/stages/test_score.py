@@ -9,7 +9,7 @@ import pytest
 import soundfile
 
 from sepasr_cli import transcripts
-from sepasr_cli.errors import SepasrError
+from sepasr_cli.errors import ArgumentError, SepasrError
 from sepasr_cli.manifest import Separated, write_manifest
 from sepasr_cli.rundir import RunDir
 from sepasr_cli.stages.score import score
@@ -157,3 +157,92 @@ def test_no_run_directory_is_one_line(tmp_path: Path) -> None:
         score(tmp_path / "none")
     with pytest.raises(SepasrError, match=r"holds no recipe\.yaml; expected a run directory"):
         score(tmp_path)
+
+
+def test_a_recording_without_a_word_is_all_deletions_once_all_is_done(
+    make_run: Callable[..., RunDir], capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = make_run()
+    pretend_transcribed(run, 2)
+    assert score(run.path)["words"]["deletions"] == 0
+    (run.path / "transcripts/test/stage.json").write_text('{"status": "finished"}')
+    assert score(run.path)["words"]["deletions"] == 4
+    assert "1 of 3 mixtures have not one word in their transcript" in capsys.readouterr().err
+
+
+def test_files_score_as_the_run_does(make_run: Callable[..., RunDir]) -> None:
+    run = make_run()
+    pretend_separated(run)
+    pretend_transcribed(run)
+    of_run = score(run.path)
+    separated, transcribed = run.path / "separated/test/separated.jsonl", run.path / "transcripts/test"
+    out = run.path.parent / "scores"
+    of_files = score(reference=[run.manifest("test")], estimate=[separated, transcribed], out=out)
+    assert of_files == of_run
+    assert json.loads((out / "summary.json").read_text()) == of_files
+    with pytest.raises(SepasrError, match=r"scores/summary.json: exists already; pass --overwrite"):
+        score(reference=[run.manifest("test")], estimate=[separated], out=out)
+
+
+def test_rules_of_the_recipe_can_be_overruled(make_run: Callable[..., RunDir]) -> None:
+    run = make_run()
+    pretend_transcribed(run)
+    summary = score(run.path, text="none", collar=0.5)
+    assert (summary["wer"], summary["text"], summary["collar"]) == (0.75, "none", 0.5)
+
+
+def test_only_the_metrics_asked_for(make_run: Callable[..., RunDir], capsys: pytest.CaptureFixture[str]) -> None:
+    run = make_run()
+    pretend_separated(run)
+    pretend_transcribed(run)
+    summary = score(run.path, metrics=["si_sdr", "cpwer"])
+    assert summary["sdr"] is summary["pesq"] is summary["orcwer"] is None
+    assert summary["unscored"]["sdr"] == "not asked for"
+    assert (summary["cpwer"], summary["wer"]) == (0.25, None)
+    assert "PESQ" not in capsys.readouterr().out
+    with pytest.raises(ArgumentError, match="metric 'sisdr' is unknown; expected some of si_sdr, sdr"):
+        score(run.path, metrics=["sisdr"])
+
+
+@pytest.mark.parametrize("form", ["csv", "markdown", "latex"])
+def test_the_table_for_files(make_run: Callable[..., RunDir], capsys: pytest.CaptureFixture[str], form: str) -> None:
+    run = make_run()
+    pretend_transcribed(run)
+    score(run.path, table=form)  # type: ignore[arg-type]
+    printed = capsys.readouterr().out.splitlines()
+    starts = {"csv": "metric,mixture,score", "markdown": "|  | mixture | score", "latex": r"\begin{tabular}"}
+    assert printed[0].startswith(starts[form])
+    assert any("25.0" in line or "0.25" in line for line in printed)
+
+
+@pytest.mark.parametrize(
+    ("length", "rate", "line"),
+    [
+        (7900, 8000, None),
+        (7000, 8000, r"est/r_s1.wav has 7000 samples, .*ref/r_s1.wav has 8000; expected equal lengths, within 50 ms"),
+        (8000, 16000, r"est/r_s2.wav is at 8000 Hz, .*est/r_s1.wav at 16000 Hz; resample one of them"),
+    ],
+)
+def test_lengths_and_rates(tmp_path: Path, length: int, rate: int, line: str | None) -> None:
+    signals = 0.1 * np.random.default_rng(0).standard_normal((2, 8000))
+    for folder in ("ref", "est"):
+        (tmp_path / folder).mkdir()
+        for number in (1, 2):
+            soundfile.write(tmp_path / f"{folder}/r_s{number}.wav", signals[number - 1], 8000)
+    soundfile.write(tmp_path / "est/r_s1.wav", signals[0][:length], rate)
+    if line is None:
+        summary = score(reference=[tmp_path / "ref"], estimate=[tmp_path / "est"], metrics=["si_sdr"])
+        assert summary["notes"] == {"signals of unequal length were cut, by 50 ms at most": 1}
+        assert summary["si_sdr"] > 50
+    else:
+        with pytest.raises(SepasrError, match=line):
+            score(reference=[tmp_path / "ref"], estimate=[tmp_path / "est"])
+
+
+def test_arguments_that_do_not_go_together(tmp_path: Path) -> None:
+    with pytest.raises(ArgumentError, match="found neither RUN nor --reference"):
+        score()
+    with pytest.raises(ArgumentError, match="found no --estimate; give a run directory, or --reference and --estimate"):
+        score(reference=["a.wav"])
+    with pytest.raises(ArgumentError, match="a run has its own references"):
+        score(tmp_path, reference=["a.wav"], estimate=["b.wav"])
