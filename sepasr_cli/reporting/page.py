@@ -20,6 +20,8 @@ from sepasr_cli.reporting.collect import Scored
 from sepasr_cli.reporting.conditions import QUANTITIES, conditions
 from sepasr_cli.reporting.details import Detail, Item
 from sepasr_cli.reporting.diagnoses import Diagnosis
+from sepasr_cli.scoring.bootstrap import Difference, differences
+from sepasr_cli.scoring.report import parts_of
 from sepasr_cli.version import __version__
 
 #: How a page says that it is ours.
@@ -92,9 +94,9 @@ def render(
         style_hash=_hash(style),
         script_hash=_hash(script),
         columns=columns,
-        summary=_summary(columns),
+        summary=_summary(columns, every),
         about=_about(columns),
-        summary_note=_note(columns),
+        summary_notes=_notes(columns),
         found=_answers(diagnoses, True, len(columns), anchors),
         absent=_answers(diagnoses, False, len(columns), anchors),
         unknown=_answers(diagnoses, None, len(columns), anchors),
@@ -124,25 +126,50 @@ def _hash(text: str) -> str:
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
-def _summary(columns: Sequence[Scored]) -> list[dict[str, Any]]:
+def _summary(columns: Sequence[Scored], every: Sequence[Item]) -> list[dict[str, Any]]:
+    gains = [_gains(slot, every) for slot in range(len(columns))]
     rows = []
     for key, metric in METRICS.items():
         values = [column.summary.get(key) for column in columns]
-        if any(value is not None for value in values):
-            cells = [
-                {"value": metric.shown(value), "interval": _interval(column.summary, key, metric)}
-                for column, value in zip(columns, values, strict=True)
-            ]
-            arrow = "\N{UPWARDS ARROW}" if metric.better == "higher" else "\N{DOWNWARDS ARROW}"
-            rows.append(
-                {"label": metric.label, "unit": metric.unit, "better": metric.better, "arrow": arrow, "cells": cells}
-            )
+        if all(value is None for value in values):
+            continue
+        cells = [
+            {
+                "value": metric.shown(value),
+                "interval": _bracket(metric, (column.summary.get("intervals") or {}).get(key)),
+                "gain": _gain(metric, gained.get(key)),
+            }
+            for column, value, gained in zip(columns, values, gains, strict=True)
+        ]
+        arrow = "\N{UPWARDS ARROW}" if metric.better == "higher" else "\N{DOWNWARDS ARROW}"
+        rows.append(
+            {"label": metric.label, "unit": metric.unit, "better": metric.better, "arrow": arrow, "cells": cells}
+        )
     return rows
 
 
-def _interval(summary: Mapping[str, Any], key: str, metric: Metric) -> str:
-    bounds = (summary.get("intervals") or {}).get(key)
+def _bracket(metric: Metric, bounds: Sequence[float] | None) -> str:
     return f"[{metric.shown(bounds[0])}, {metric.shown(bounds[1])}]" if bounds else ""
+
+
+def _gains(slot: int, every: Sequence[Item]) -> dict[str, Difference]:
+    """What a column has more than the first one in each metric, over the recordings that both have."""
+    both = [(item.records[0], item.records[slot]) for item in every if slot and {0, slot} <= item.records.keys()]
+    # Scores of earlier versions do not say of how much they are the mean.
+    if not all("counts" in record for pair in both for record in pair):
+        return {}
+    first, second = ([parts_of(pair[place]) for pair in both] for place in (0, 1))
+    return {found.metric: found for found in differences(first, second)}
+
+
+def _gain(metric: Metric, found: Difference | None) -> dict[str, str] | None:
+    if found is None:
+        return None
+    better = (found.difference > 0) == (metric.better == "higher")
+    verdict = "not told apart" if not found.real else "better" if better else "worse"
+    signed = Metric(metric.label, metric.unit, metric.form if metric.form.startswith("+") else f"+{metric.form}")
+    bounds = _bracket(signed, (found.low, found.high))
+    return {"value": signed.shown(found.difference), "bounds": bounds, "verdict": verdict}
 
 
 def _about(columns: Sequence[Scored]) -> list[dict[str, Any]]:
@@ -169,10 +196,23 @@ def _about(columns: Sequence[Scored]) -> list[dict[str, Any]]:
     return [{"label": label, "cells": cells} for label, cells in rows.items()]
 
 
-def _note(columns: Sequence[Scored]) -> str:
+def _notes(columns: Sequence[Scored]) -> list[str]:
+    notes = ["These scores have no intervals; score the runs again to have them."]
     if any(column.summary.get("intervals") for column in columns):
-        return "In brackets: 95 % intervals by bootstrap over recordings."
-    return "These scores have no intervals; run `sepasr score` again to have them."
+        notes = ["In brackets: 95 % intervals by bootstrap over recordings."]
+        if len(columns) > 1:
+            notes[0] += (
+                f" Below: the difference to {columns[0].name} on the recordings that both have, by paired bootstrap; "
+                "better or worse where its interval leaves zero out."
+            )
+    for name, values in (
+        ("references", {column.summary.get("reference") for column in columns}),
+        ("normalisations of texts", {column.text for column in columns}),
+        ("recordings", {frozenset(column.recordings) for column in columns}),
+    ):
+        if len(values) > 1:
+            notes.append(f"The columns were scored with different {name}: compare them with care.")
+    return notes
 
 
 def _answers(

@@ -153,7 +153,8 @@ class Trainer:
     ) -> None:
         """
         Args:
-            task: `forward(batch) -> StepResult`, with `criterion`, the metric whose highest value is best.
+            task: `forward(batch) -> StepResult`, with `criterion`, the metric whose highest value is best; where it
+                has `begins_trained`, what it begins with is validated as step 0.
             train: batches by number.
             dev: makers of the validation's batches.
             frozen: prefixes of weights that are not trained and not kept.
@@ -188,6 +189,8 @@ class Trainer:
         config, state = self.config, self.progress
         if self._over():
             return True
+        if state.step == 0 and getattr(self.task, "begins_trained", False):
+            self._log({"step": 0, "split": "dev", **self.evaluate()})
         per_step = config.accumulation * self.world
         first, last = state.step * per_step, config.max_steps * per_step
         numbers = range(first + self.rank, last, self.world)

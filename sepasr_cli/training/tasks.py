@@ -147,9 +147,13 @@ def _greedy_accuracy(model: Recognizer, encoded: Tensor, frames: Tensor, targets
 
 
 class JointTask(nn.Module):
-    """Recognition of separated speech, down to the separator's weights."""
+    """Recognition of separated speech, down to the separator's weights.
+
+    Validation hears the references as well, before the first step too: fine-tuning may cost clean speech something.
+    """
 
     criterion = "greedy_accuracy"
+    begins_trained = True
 
     def __init__(self, model: JointModel, config: JointFinetuneConfig) -> None:
         super().__init__()
@@ -194,6 +198,9 @@ class JointTask(nn.Module):
         metrics |= separation_quality(estimates, separated.order, batch, microphone)
         if not self.training:
             targets = batch.targets.flatten(0, 1)
-            accuracy = _greedy_accuracy(self.model.trainable_recognizer, result.encoded, result.frames, targets)
+            recognizer = self.model.trainable_recognizer
+            clean = recognizer.encode(batch.references.flatten(0, 1), batch.lengths.repeat_interleave(speakers))
+            accuracy = _greedy_accuracy(recognizer, result.encoded, result.frames, targets)
             metrics["greedy_accuracy"] = accuracy.view(-1, speakers).mean(1)
+            metrics["clean_accuracy"] = _greedy_accuracy(recognizer, *clean, targets).view(-1, speakers).mean(1)
         return StepResult(loss, metrics)

@@ -88,6 +88,20 @@ def test_training_fits_the_data(tmp_path):
     assert steps == list(range(2, 101, 2))
 
 
+def test_what_begins_trained_is_validated_before_the_first_step(tmp_path, monkeypatch):
+    settings = {"max_steps": 12}
+    trainer(tmp_path / "plain", **settings).run()
+    monkeypatch.setattr(Line, "begins_trained", True, raising=False)
+    while not trainer(tmp_path / "run", **settings).run(max_minutes=0):
+        pass
+    before, *others = records(tmp_path / "run", "dev")
+    assert before["step"] == 0 and others == records(tmp_path / "plain", "dev")
+    assert all(
+        torch.equal(value, weights(tmp_path / "plain", 12)[name])
+        for name, value in weights(tmp_path / "run", 12).items()
+    )
+
+
 @pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd"])
 @pytest.mark.parametrize("accumulation", [1, 2])
 def test_a_run_cut_in_two_equals_one_run(tmp_path, optimizer, accumulation):

@@ -8,7 +8,7 @@ from sepasr_cli.joint import JointConfig, JointModel
 from sepasr_cli.recognition.recognizer import Recognizer
 from sepasr_cli.separation import build_separator
 from sepasr_cli.separation.mask_mvdr import MaskMVDRConfig
-from sepasr_cli.training.data import MixtureBatch, SimulatedMixtures, Speech, reference_speech
+from sepasr_cli.training.data import MixtureBatch, SimulatedMixtures, Speech, SpeechBatch, reference_speech
 from sepasr_cli.training.tasks import (
     JointFinetuneConfig,
     JointTask,
@@ -91,6 +91,24 @@ def test_training_lowers_the_joint_loss_and_reaches_both_models(batch, joint, or
     for part in ("separator", "recognizer"):
         names = [name for name, value in joint.named_parameters() if name.startswith(part)]
         assert any(not torch.equal(before[name], joint.state_dict()[name]) for name in names)
+
+
+def test_validation_hears_the_references_as_the_recogniser_alone_does(batch, joint):
+    with torch.no_grad():
+        joint.recognizer.ctc_head.weight.mul_(8)
+    metrics = JointTask(joint, JointFinetuneConfig()).eval()(batch).metrics
+    speakers = batch.references.shape[1]
+    alone = SpeechBatch(
+        [f"{name}/{speaker}" for name in batch.ids for speaker in range(speakers)],
+        batch.references.flatten(0, 1),
+        batch.lengths.repeat_interleave(speakers),
+        batch.targets.flatten(0, 1),
+        batch.target_lengths.flatten(),
+    )
+    wanted = RecognitionTask(joint.recognizer).eval()(alone).metrics["greedy_accuracy"]
+    assert torch.allclose(metrics["clean_accuracy"], wanted.view(-1, speakers).mean(1))
+    assert not torch.equal(metrics["clean_accuracy"], metrics["greedy_accuracy"])
+    assert "clean_accuracy" not in JointTask(joint, JointFinetuneConfig()).train()(batch).metrics
 
 
 @pytest.mark.parametrize("part", ["separator", "recognizer"])
