@@ -166,7 +166,7 @@ def _gain(metric: Metric, found: Difference | None) -> dict[str, str] | None:
     if found is None:
         return None
     better = (found.difference > 0) == (metric.better == "higher")
-    verdict = "not told apart" if not found.real else "better" if better else "worse"
+    verdict = "undecided" if not found.real else "better" if better else "worse"
     signed = Metric(metric.label, metric.unit, metric.form if metric.form.startswith("+") else f"+{metric.form}")
     bounds = _bracket(signed, (found.low, found.high))
     return {"value": signed.shown(found.difference), "bounds": bounds, "verdict": verdict}

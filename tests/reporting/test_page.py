@@ -98,6 +98,14 @@ def test_all_columns_and_recordings_are_in_it(page: str) -> None:
     assert page.count("<audio ") == 4 * (3 + 2 + 2) + 3 * (3 + 2)
 
 
+def test_differences_to_the_first_column(page: str) -> None:
+    """The cascade is bad at words, and worse for sure; the second run has no recording of the first's."""
+    cells = re.findall(r'<span class="gain (\w+)">(\S+) <span class="bounds">\[(\S+), (\S+)\]</span>', page)
+    assert len(cells) == page.count('class="gain') > 8
+    assert cells[0] == ("worse", "+100.0", "+100.0", "+100.0")
+    assert {verdict for verdict, *_ in cells} <= {"better", "worse", "undecided"}
+
+
 def test_numbers_and_what_has_none() -> None:
     assert METRICS["wer"].shown(0.1234) == "12.3" and METRICS["si_sdr"].shown(-1.5) == "\N{MINUS SIGN}1.50"
     assert METRICS["si_sdr_improvement"].shown(2) == "+2.00" and METRICS["pesq"].shown(None) == "\N{EN DASH}"
