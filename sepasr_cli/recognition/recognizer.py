@@ -219,7 +219,7 @@ class Recognizer(SavedModel[RecognizerConfig]):
                 Hypothesis(self.vocabulary.decode(tokens), tuple(tokens), score)
                 for tokens, score in self._decode(encoded, frames, decoding, language_model)
             ]
-            return self._timed(found, encoded, frames, audio, lengths) if word_times else found
+            return self.time_words(found, encoded, frames, audio, lengths) if word_times else found
         finally:
             self.train(training)
 
@@ -229,7 +229,7 @@ class Recognizer(SavedModel[RecognizerConfig]):
         centre = self.encoder.subsampling.centre
         return first + centre(0) * step, (centre(1) - centre(0)) * step
 
-    def _timed(
+    def time_words(
         self, found: list[Hypothesis], encoded: Tensor, frames: Tensor, audio: Tensor, lengths: Tensor
     ) -> list[Hypothesis]:
         """With word times: hypotheses of encoded (B, T, D) of `frames` (B,) and of audio (B, N) of `lengths` (B,)."""
