@@ -12,6 +12,8 @@ from sepasr_cli.version import __version__
 if TYPE_CHECKING:
     from sepasr_cli.stages.compare import compare
     from sepasr_cli.stages.convert import convert
+    from sepasr_cli.stages.doctor import doctor
+    from sepasr_cli.stages.info import info
     from sepasr_cli.stages.joint_finetune import joint_finetune
     from sepasr_cli.stages.pretrain_asr import pretrain_asr
     from sepasr_cli.stages.pretrain_sep import pretrain_sep
@@ -25,6 +27,8 @@ __all__ = [
     "__version__",
     "compare",
     "convert",
+    "doctor",
+    "info",
     "joint_finetune",
     "pretrain_asr",
     "pretrain_sep",

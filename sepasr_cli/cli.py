@@ -516,6 +516,28 @@ def compare(
     )
 
 
+@app.command(epilog="Examples: `sepasr info runs/an4`, `sepasr info meeting.wav`, `sepasr info texts/meeting.json`")
+def info(
+    thing: Annotated[
+        Path,
+        typer.Argument(metavar="THING", help="Run, saved model, manifest, transcript, audio file or folder of audio."),
+    ],
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """What a run, model, manifest, transcript or audio file is."""
+    from sepasr_cli.stages.info import info as stage
+
+    stage(thing, json=json)
+
+
+@app.command(epilog="Example: `sepasr doctor`")
+def doctor(json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """Versions, devices, and what is missing for which command."""
+    from sepasr_cli.stages.doctor import doctor as stage
+
+    stage(json=json).check()
+
+
 def main() -> None:
     """Run the command line; exit status 0: all done, 1: something failed, 2: wrong arguments."""
     try:

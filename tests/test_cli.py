@@ -28,6 +28,8 @@ COMMANDS = (
     "score",
     "report",
     "compare",
+    "info",
+    "doctor",
 )
 FUNCTIONS = [name.replace("-", "_") for name in COMMANDS]
 

@@ -1,0 +1,1 @@
+"""What things of ours are: facts of runs, models, manifests, transcripts and audio, as plain data."""
