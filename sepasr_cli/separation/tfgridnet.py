@@ -22,11 +22,14 @@ from torch.utils.checkpoint import checkpoint
 from typing_extensions import Self
 
 from sepasr_cli.errors import SepasrError
+from sepasr_cli.onednn import Linear, matmul
 from sepasr_cli.saved_model import SavedModel
 from sepasr_cli.separation.stft import Stft, deviation, differing, valid
 from sepasr_cli.settings import Settings
 
 EPSILON = 1e-5
+#: Sequences that an LSTM processes at once on each core of a CPU: enough to fill its units, few enough for its cache.
+CACHED_ROWS = 64
 POINTWISE: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": functional.relu,
     "gelu": functional.gelu,
@@ -125,14 +128,31 @@ class GridPath(nn.Module):
         self.axis, self.kernel, self.stride = axis, config.kernel, config.stride
         self.norm = nn.LayerNorm(size, eps=EPSILON)
         self.lstm = nn.LSTM(self.kernel * size, config.lstm, bidirectional=True)
-        self.deconvolution = nn.Linear(2 * config.lstm, self.kernel * size, bias=False)
+        self.deconvolution = Linear(2 * config.lstm, self.kernel * size, bias=False)
         self.bias = nn.Parameter(torch.empty(size))
         bound = 1 / math.sqrt(self.kernel * size)  # what nn.ConvTranspose1d draws from
         nn.init.uniform_(self.deconvolution.weight, -bound, bound)
         nn.init.uniform_(self.bias, -bound, bound)
 
     def forward(self, x: Tensor, windows: Tensor | None = None) -> Tensor:
-        """The size along the axis must fit whole windows; `windows` (B,) where examples differ in their number."""
+        """The size along the axis must fit whole windows; `windows` (B,) where examples differ in their number.
+
+        Without gradients `x` itself is changed, which saves memory in long recordings.
+        """
+        pieces = x.chunk(self._pieces(x), dim=3 - self.axis)
+        if torch.is_grad_enabled():
+            return torch.cat([piece + self._path(piece, windows) for piece in pieces], dim=3 - self.axis)
+        for piece in pieces:
+            piece += self._path(piece, windows)
+        return x
+
+    def _pieces(self, x: Tensor) -> int:
+        """In how many parts the rows beside the axis are best processed: on a CPU the LSTM's state stays in its cache."""
+        if x.device.type != "cpu":
+            return 1
+        return max(1, round(x.shape[0] * x.shape[3 - self.axis] / (CACHED_ROWS * torch.get_num_threads())))
+
+    def _path(self, x: Tensor, windows: Tensor | None) -> Tensor:
         batch, other = x.shape[0], x.shape[3 - self.axis]
         y = self.norm(x)
         if torch.is_autocast_enabled(x.device.type):  # before the windows are copied, not after
@@ -147,8 +167,7 @@ class GridPath(nn.Module):
             y = pad_packed_sequence(self.lstm(packed)[0], total_length=steps)[0]
         y = self.deconvolution(y).view(steps, batch, other, self.kernel, -1)
         y = self._overlap_add(y).permute((1, 0, 3, 2, 4) if self.axis == 1 else (1, 2, 0, 3, 4))
-        y = y.flatten(self.axis, self.axis + 1).narrow(self.axis, 0, x.shape[self.axis])
-        return x + y + self.bias
+        return y.flatten(self.axis, self.axis + 1).narrow(self.axis, 0, x.shape[self.axis]) + self.bias
 
     def _overlap_add(self, y: Tensor) -> Tensor:
         """Windows [J, B, other, K, D] moved by the stride, to consecutive pieces of that stride."""
@@ -172,11 +191,11 @@ class FrameAttention(nn.Module):
         #: Channels of each head's query, key and value.
         self.widths = (query, query, size // self.heads)
         groups = tuple(width for width in self.widths for _ in range(self.heads))
-        self.qkv = nn.Linear(size, sum(groups))
+        self.qkv = Linear(size, sum(groups))
         self.activation = Activation(config.activation, groups)
         self.gains = nn.ParameterList(torch.ones(self.heads, 1, frequencies, width) for width in self.widths)
         self.offsets = nn.ParameterList(torch.zeros(self.heads, 1, frequencies, width) for width in self.widths)
-        self.projection = nn.Linear(size, size)
+        self.projection = Linear(size, size)
         self.projection_activation = Activation(config.activation, (size,))
         self.projection_norm = nn.LayerNorm((frequencies, size), eps=EPSILON)
 
@@ -184,7 +203,7 @@ class FrameAttention(nn.Module):
         y = self.activation(self.qkv(x).float())
         parts = y.split([self.heads * width for width in self.widths], dim=-1)
         query, key, value = (self._heads(part, index) for index, part in enumerate(parts))
-        y = functional.scaled_dot_product_attention(query, key, value, attend)  # [B, H, T, F * D]
+        y = _attended(query, key, value, attend)  # [B, H, T, F * D]
         y = y.unflatten(3, (x.shape[2], -1)).permute(0, 2, 3, 1, 4).flatten(3)
         return x + self.projection_norm(self.projection_activation(self.projection(y).float()))
 
@@ -193,6 +212,18 @@ class FrameAttention(nn.Module):
         part = part.unflatten(3, (self.heads, -1)).permute(0, 3, 1, 2, 4)
         part = functional.layer_norm(part, part.shape[3:], eps=EPSILON)
         return torch.addcmul(self.offsets[index], part, self.gains[index]).flatten(3)
+
+
+def _attended(query: Tensor, key: Tensor, value: Tensor, attend: Tensor | None) -> Tensor:
+    """Scaled dot-product attention; PyTorch's own has no fast way on a CPU where values are wider than queries."""
+    if query.device.type != "cpu":
+        return functional.scaled_dot_product_attention(query, key, value, attend)
+    if torch.is_autocast_enabled("cpu"):
+        query, key, value = (part.to(torch.get_autocast_dtype("cpu")) for part in (query, key, value))
+    scores = matmul(query, key.mT).float() / query.shape[-1] ** 0.5
+    if attend is not None:
+        scores = scores.masked_fill(~attend, -math.inf)
+    return matmul(scores.softmax(-1).to(value.dtype), value)
 
 
 class GridBlock(nn.Module):
