@@ -79,6 +79,14 @@ class DeviceName(str, Enum):
     mps = "mps"
 
 
+class PrecisionName(str, Enum):
+    """How precisely to compute."""
+
+    auto = "auto"
+    fp32 = "fp32"
+    bf16 = "bf16"
+
+
 class System(str, Enum):
     """Which models of a run directory to use."""
 
@@ -121,6 +129,9 @@ Overrides = Annotated[
     list[str] | None, typer.Option("--set", help="Change one setting, as separation.blocks=4.", metavar="KEY=VALUE")
 ]
 Device = Annotated[DeviceName, typer.Option(help="Where to compute.")]
+Precision = Annotated[
+    PrecisionName, typer.Option(help="fp32: exact; bf16: faster; auto: bf16 where the processor or GPU has it.")
+]
 MaxMinutes = Annotated[float | None, typer.Option(help="Stop after so long; run again to go on.", min=0)]
 SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Leave broken utterances out, and count them.")]
 Restart = Annotated[bool, typer.Option("--restart", help="Keep earlier work of other settings aside and begin anew.")]
@@ -293,6 +304,7 @@ def separate(
     split: Split = None,
     system: SystemChoice = None,
     device: Device = DeviceName.auto,
+    precision: Precision = PrecisionName.fp32,
     channels: Channels = None,
     speakers: Speakers = None,
     overwrite: Overwrite = False,
@@ -308,6 +320,7 @@ def separate(
         split=split,
         system=system.value if system else None,
         device=device.value,
+        precision=precision.value,
         channels=channels,
         speakers=speakers,
         overwrite=overwrite,
@@ -330,6 +343,7 @@ def transcribe(
     system: SystemChoice = None,
     recognizer: RecognizerChoice = None,
     device: Device = DeviceName.auto,
+    precision: Precision = PrecisionName.fp32,
     channels: Channels = None,
     decoding: Annotated[
         Decoding | None, typer.Option(help="How to search for words.", show_default="as the run's recipe says")
@@ -360,6 +374,7 @@ def transcribe(
         system=system.value if system else None,
         recognizer=recognizer,
         device=device.value,
+        precision=precision.value,
         channels=channels,
         decoding=decoding.value if decoding else None,
         beam=beam,

@@ -1,8 +1,13 @@
-"""Which device computes."""
+"""Which device computes, and how precisely."""
+
+from typing import Literal, get_args
 
 import torch
 
-from sepasr_cli.errors import SepasrError
+from sepasr_cli.errors import ArgumentError, SepasrError
+
+#: fp32: exactly; bf16: matrix products and LSTMs in bfloat16; auto: bf16 where that is what the device is made for.
+Precision = Literal["auto", "fp32", "bf16"]
 
 
 def pick_device(name: str = "auto") -> torch.device:
@@ -21,3 +26,26 @@ def pick_device(name: str = "auto") -> torch.device:
         found = ", ".join(kind for kind, there in available.items() if there)
         raise SepasrError(f"device '{name}' is not available here; found {found}; use --device auto")
     return torch.device(name)
+
+
+def pick_precision(name: Precision, device: torch.device) -> Literal["fp32", "bf16"]:
+    """The precision of that name on a device.
+
+    Raises:
+        ArgumentError: where the name is unknown.
+    """
+    if name not in get_args(Precision):
+        raise ArgumentError(f"precision '{name}' is not known; expected one of {', '.join(get_args(Precision))}")
+    if name != "auto":
+        return name
+    return "bf16" if _computes_bf16(device) else "fp32"
+
+
+def _computes_bf16(device: torch.device) -> bool:
+    """Whether the device has instructions for bfloat16, and does not merely imitate them."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type != "cpu":
+        return False
+    found = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    return bool(found.get("avx512_bf16") or found.get("amx_bf16"))

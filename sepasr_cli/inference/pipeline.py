@@ -15,6 +15,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from sepasr_cli import audio
 from sepasr_cli.audio import Audio
+from sepasr_cli.device import Precision, pick_precision
 from sepasr_cli.errors import SepasrError
 from sepasr_cli.features import Features, FilterbankConfig, build_features
 from sepasr_cli.inference.activity import Activity, Span
@@ -49,6 +50,7 @@ class Pipeline:
         overlap: seconds that two windows share at least.
         batch: windows at once.
         word_times: whether transcripts tell when each word was said.
+        precision: of the separator and of what recognises, but for the search, which is always exact.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class Pipeline:
         overlap: float = OVERLAP,
         batch: int = BATCH,
         word_times: bool = False,
+        precision: Precision = "fp32",
     ) -> None:
         self.model = model.eval()
         self.separator: Separator = model.separator if isinstance(model, JointModel) else model
@@ -68,6 +71,7 @@ class Pipeline:
         self.window, self.overlap = round(window * self.sample_rate), round(overlap * self.sample_rate)
         self.batch, self.word_times = batch, word_times
         self.device = next(model.parameters()).device
+        self.precision = pick_precision(precision, self.device)
 
     @property
     def speakers(self) -> int:
@@ -78,6 +82,14 @@ class Pipeline:
     def microphones(self) -> int:
         """How many microphones the separator was made for."""
         return self.separator.config.microphones
+
+    @property
+    def inexactness(self) -> dict[str, str]:
+        """What a stage records of the precision: nothing where it is the exact one."""
+        return {} if self.precision == "fp32" else {"precision": self.precision}
+
+    def _computing(self) -> torch.autocast:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16")
 
     def fingerprint(self) -> str:
         """Sixteen hexadecimal digits that change with the weights or the configuration."""
@@ -189,7 +201,8 @@ class Pipeline:
             spans, speech = zip(*queue[:count], strict=True)
             padded = pad_sequence([torch.from_numpy(one) for one in speech], batch_first=True).to(self.device)
             lengths = torch.tensor([len(one) for one in speech], device=self.device)
-            said = self.recognizer.transcribe(padded, lengths, self.decoding, word_times=self.word_times)
+            with self._computing():
+                said = self.recognizer.transcribe(padded, lengths, self.decoding, word_times=self.word_times)
             yield from zip(spans, said, strict=True)
             queue = queue[count:]
 
@@ -217,7 +230,8 @@ class Pipeline:
     @torch.inference_mode()
     def _separate_windows(self, mixture: Tensor) -> Tensor:
         """Windows (B, M, N) to (B, S, N) at levels that explain them, so that neighbours can be compared."""
-        estimates = self.separator(mixture.to(self.device)).float().cpu()
+        with self._computing():
+            estimates = self.separator(mixture.to(self.device)).float().cpu()
         if not torch.isfinite(estimates).all():
             raise SepasrError("the model gave NaN or infinite samples; its training went wrong, use other weights")
         at = self.separator.config.reference_microphone

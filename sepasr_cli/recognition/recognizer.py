@@ -215,11 +215,14 @@ class Recognizer(SavedModel[RecognizerConfig]):
         self.eval()
         try:
             encoded, frames = self.encode(audio, lengths)
-            found = [
-                Hypothesis(self.vocabulary.decode(tokens), tuple(tokens), score)
-                for tokens, score in self._decode(encoded, frames, decoding, language_model)
-            ]
-            return self.time_words(found, encoded, frames, audio, lengths) if word_times else found
+            # Half precision may have encoded; scores are summed over a whole sentence.
+            with torch.autocast(audio.device.type, enabled=False):
+                encoded = encoded.float()
+                found = [
+                    Hypothesis(self.vocabulary.decode(tokens), tuple(tokens), score)
+                    for tokens, score in self._decode(encoded, frames, decoding, language_model)
+                ]
+                return self.time_words(found, encoded, frames, audio, lengths) if word_times else found
         finally:
             self.train(training)
 

@@ -147,7 +147,7 @@ class GridPath(nn.Module):
         return x
 
     def _pieces(self, x: Tensor) -> int:
-        """In how many parts the rows beside the axis are best processed: on a CPU the LSTM's state stays in its cache."""
+        """In how many parts the rows beside the axis are processed: few enough at once for the caches of a CPU."""
         if x.device.type != "cpu":
             return 1
         return max(1, round(x.shape[0] * x.shape[3 - self.axis] / (CACHED_ROWS * torch.get_num_threads())))

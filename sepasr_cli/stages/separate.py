@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from sepasr_cli.device import pick_device
+from sepasr_cli.device import Precision, pick_device
 from sepasr_cli.errors import ArgumentError
 from sepasr_cli.files import fingerprint, inside, write_json
 from sepasr_cli.inference.drafts import Drafts
@@ -36,6 +36,7 @@ def separate(
     split: str | None = None,
     system: System | None = None,
     device: str = "auto",
+    precision: Precision = "fp32",
     channels: str | Sequence[int] | None = None,
     speakers: int | None = None,
     overwrite: bool = False,
@@ -51,6 +52,8 @@ def separate(
         system: the run's "joint" or "cascade" separator; by default the joint one where there is one. Where it is
             given, a split's folder is `<split>-<system>`.
         device: "auto", "cpu", "cuda" or "mps".
+        precision: "fp32" computes exactly; "bf16" is faster, at an error of up to 1 % of the separated signals; "auto"
+            takes bf16 where the processor or GPU has it.
         channels: channels to take, counted from 1, such as "1,3".
         speakers: how many speak at most; the streams with most speech are kept. Streams without any are never written
             (but for a split, whose scores need all).
@@ -67,14 +70,14 @@ def separate(
     if split is not None:
         if out is not None:
             raise ArgumentError("--out is for files and folders; a split's results go into the run directory")
-        return _separate_split(run_of(inputs), model, split, system, device, chosen, restart)
+        return _separate_split(run_of(inputs), model, split, system, device, precision, chosen, restart)
     folder = Path("separated" if out is None else out)
     check_folder(folder)
     files, failures = collect(inputs, folder)
     total = len(files) + len(failures)
     if not files:
         return Outcome(total, failures=failures)
-    pipeline = Pipeline(load_separator(model, pick_device(device), system))
+    pipeline = Pipeline(load_separator(model, pick_device(device), system), precision=precision)
     written: list[Path] = []
 
     def work(item: Input, advance: Callable[[float], None]) -> None:
@@ -111,12 +114,13 @@ def _separate_split(
     split: str,
     system: System | None,
     device: str,
+    precision: Precision,
     channels: list[int] | None,
     restart: bool,
 ) -> Outcome:
     manifest = run.require_manifest(split)
-    pipeline = Pipeline(load_separator(model or str(run.path), pick_device(device), system))
-    settings: dict[str, Any] = {"model": model, "system": system, "channels": channels}
+    pipeline = Pipeline(load_separator(model or str(run.path), pick_device(device), system), precision=precision)
+    settings: dict[str, Any] = {"model": model, "system": system, "channels": channels} | pipeline.inexactness
     made_from = {"manifest": fingerprint(manifest), "model": pipeline.fingerprint()}
     with run.stage(split_folder("separated", split, system), settings, made_from, restart=restart) as stage:
         if stage.finished:

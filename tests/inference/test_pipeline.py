@@ -206,3 +206,15 @@ def test_fingerprint_follows_the_weights(tiny_separator: TFGridNet) -> None:
     other = TFGridNet(tiny_separator.config)
     assert Pipeline(tiny_separator).fingerprint() == Pipeline(tiny_separator).fingerprint()
     assert Pipeline(tiny_separator).fingerprint() != Pipeline(other).fingerprint()
+
+
+def test_half_precision_separates_nearly_the_same_and_searches_in_full(
+    tmp_path: Path, tiny_joint: JointModel, talkers: np.ndarray
+) -> None:
+    path = write(tmp_path / "m.wav", talkers)
+    exact, half = Pipeline(tiny_joint), Pipeline(tiny_joint, precision="bf16")
+    wanted, found = separate(exact, path), separate(half, path)
+    assert 0 < np.linalg.norm(found - wanted) < 0.01 * np.linalg.norm(wanted)
+    assert exact.inexactness == {} and half.inexactness == {"precision": "bf16"}
+    said = half.transcribe(half.prepare(path), "m")
+    assert all(segment.words for segment in said) and len(said) == len(exact.transcribe(exact.prepare(path), "m"))
