@@ -29,8 +29,9 @@ from sepasr_cli.rundir import RunDir
 
 GAPS = (0.0, 0.1, 0.3, 0.6)
 NOISE_DB = -45.0
-#: Speech is this many decibels above the quietest tenth of a recording, for 50 ms at least.
-ABOVE, SHORTEST = 10.0, 5
+#: Speech is at most this many decibels below the loudest 10 ms of a recording, for 50 ms at least. Breath and clicks,
+#: and the faint beginnings of some words, are cut off: what is left begins and ends with a word.
+BELOW, SHORTEST = 22.0, 5
 #: Mean error that is allowed, in seconds.
 ALLOWED = 0.06
 
@@ -49,7 +50,7 @@ def speech_of(utterance: Utterance, rate: int) -> NDArray[np.float32]:
     """An utterance without what lies before and after its speech, at a peak of 0.3."""
     samples, _ = audio.read(utterance.audio, utterance.start, utterance.end)
     level = levels(samples[0], rate)
-    loud = level > np.percentile(level, 10) + ABOVE
+    loud = level > level.max() - BELOW
     changes = np.flatnonzero(np.diff(np.concatenate(([0], loud, [0]))))
     long = [(start, end) for start, end in changes.reshape(-1, 2) if end - start >= SHORTEST]
     size = rate // 100
@@ -72,7 +73,10 @@ def join(utterances: Sequence[Utterance], rate: int, draw: np.random.Generator) 
 
 
 def errors(joined: Joined, words: Sequence[str], times: Times) -> Iterator[tuple[str, float]]:
-    """Where the outer words of an utterance are among `words`: how late their edge is."""
+    """How late the outer edges of an utterance are where its first or last word was recognised.
+
+    The word beside it must have been recognised too: a lone letter may be found anywhere by chance.
+    """
     reference = [word for text in joined.texts for word in text.split()]
     same: dict[int, int] = {}
     for block in SequenceMatcher(a=reference, b=list(words), autojunk=False).get_matching_blocks():
@@ -81,9 +85,10 @@ def errors(joined: Joined, words: Sequence[str], times: Times) -> Iterator[tuple
     for text, (start, end) in zip(joined.texts, joined.cuts, strict=True):
         first, last = at, at + len(text.split()) - 1
         at = last + 1
-        if first in same:
+        second, before = min(first + 1, last), max(last - 1, first)
+        if first in same and same.get(second, -1) - same[first] == second - first:
             yield "start", times[same[first]][0] - start
-        if last in same:
+        if last in same and same[last] - same.get(before, -1) == last - before:
             yield "end", times[same[last]][1] - end
 
 

@@ -19,6 +19,8 @@ _CLOCK = re.compile(r"(?:(\d+):)?(\d\d?):(\d\d?)(?:[.,](\d{1,3}))?")
 _NAMED = re.compile(r"([^:\n]{1,60}): ?(.*)", re.DOTALL)
 _VOICE = re.compile(r"<v(?:\.[^\s>]*)?\s+([^>]*)>(.*?)(?=</v>|<v[\s.]|\Z)", re.DOTALL)
 _TAG = re.compile(r"<[^>]*>")
+#: What players of SRT take for formatting; anything else in brackets is a word, as <unk>.
+_SRT_TAG = re.compile(r"</?(?:b|i|u|s|font)(?:\s[^>]*)?>", re.IGNORECASE)
 
 
 def write_srt(segments: Sequence[Segment]) -> str:
@@ -87,8 +89,7 @@ def _cues(text: str, origin: str, session: str, speakers: Callable[[str], list[t
                 break
             said.append(lines[following])
         for speaker, words in speakers("\n".join(said)):
-            plain = " ".join(html.unescape(_TAG.sub("", words)).split())
-            named = " ".join(html.unescape(speaker).split()) or UNKNOWN
+            plain, named = " ".join(words.split()), " ".join(speaker.split()) or UNKNOWN
             segments.append(Segment(session_id=session, speaker=named, start_time=start, end_time=end, words=plain))
     return segments
 
@@ -110,9 +111,11 @@ def _seconds(clock: re.Match[str]) -> float:
 
 
 def _named(text: str) -> list[tuple[str, str]]:
-    match = _NAMED.match(_TAG.sub("", text))
-    return [(match[1], match[2])] if match else [(UNKNOWN, text)]
+    plain = _SRT_TAG.sub("", text)
+    match = _NAMED.match(plain)
+    return [(match[1], match[2])] if match else [(UNKNOWN, plain)]
 
 
 def _voices(text: str) -> list[tuple[str, str]]:
-    return [(match[1], match[2]) for match in _VOICE.finditer(text)] or [(UNKNOWN, text)]
+    voices = [(match[1], match[2]) for match in _VOICE.finditer(text)] or [(UNKNOWN, text)]
+    return [(html.unescape(speaker), html.unescape(_TAG.sub("", words))) for speaker, words in voices]

@@ -51,3 +51,8 @@ def test_webvtt_of_others_is_read() -> None:
         ("Bob", 1.0, "and me"),
         ("unknown", 3.0, "nobody"),
     ]
+
+
+def test_a_word_in_brackets_is_a_word_of_srt() -> None:
+    segment = Segment(session_id="a", speaker="x", start_time=0, end_time=1, words="a <unk> c > b < d &amp;")
+    assert subtitles.read_srt(subtitles.write_srt([segment]), "a.srt", "a") == [segment]
