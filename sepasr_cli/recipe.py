@@ -282,7 +282,10 @@ def _change_paths(values: dict[str, Any], change: Callable[[str, str], str]) -> 
     for split in corpora.values() if isinstance(corpora, dict) else ():
         for corpus in split if isinstance(split, list) else ():
             _change(corpus, ("path", "speakers", "text_file"), change)
-    _change(values.get("dataset"), ("path", "transcripts"), change)
+    dataset = values.get("dataset")
+    _change(dataset, ("path", "transcripts"), change)
+    made_from = dataset.get("make_from") if isinstance(dataset, dict) else None
+    _change(made_from, ("wsj0", "lists", "scaling", "librispeech", "noise", "tables"), change)
     for part, key, names in (("simulation", "noise", ("path",)), ("recognition", "features", ("name",))):
         if isinstance(values.get(part), dict):
             _change(values[part].get(key), names, change)

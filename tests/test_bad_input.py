@@ -3,10 +3,14 @@
 A tiny corpus and a run whose models were trained for two steps are made once; every case spoils a copy of its own.
 """
 
+import io
 import json
+import os
+import pickle
 import re
 import shlex
 import shutil
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -139,6 +143,54 @@ def relink(path: str, target: str) -> Callable[[], object]:
     return work
 
 
+def tables(metadata: bytes, spoken: str = "wsj0/a.wav") -> Callable[[], object]:
+    """What WHAMR! is made from, but for the audio, and a recipe that asks for it."""
+    names = "output_filename,s1_path,s2_path"
+    columns = "utterance_id,room_x,room_y,room_z,micL_x,micL_y,micR_x,micR_y,mic_z,s1_x,s1_y,s1_z,s2_x,s2_y,s2_z,T60"
+
+    def work() -> None:
+        for split in ("tr", "cv", "tt"):
+            files = {
+                f"tables/mix_2_spk_filenames_{split}.csv": f"{names}\nx.wav,{spoken},wsj0/b.wav\n",
+                f"tables/reverb_params_{split}.csv": f"{columns}\nx.wav,5,4,3,2,2,2.1,2,1,1,1,1,3,3,1,0.3\n",
+            }
+            for path, text in files.items():
+                Path(path).parent.mkdir(exist_ok=True)
+                Path(path).write_text(text)
+            Path("noise/metadata").mkdir(parents=True, exist_ok=True)
+            Path(f"noise/metadata/scaling_{split}.npz").write_bytes(metadata)
+
+    made_from = "made, make_from: {wsj0: speech, noise: noise, tables: tables}"
+    return all_of(work, replace("set.yaml", "whamr, room", f"{made_from}, room"))
+
+
+def archive(content: object) -> bytes:
+    """An `.npz` file whose arrays of objects are pickles of `content`."""
+    stream, header = io.BytesIO(), io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"shape": (1,), "fortran_order": False, "descr": "|O"})
+    with zipfile.ZipFile(stream, "w") as made:
+        made.writestr("utterance_id.npy", header.getvalue() + pickle.dumps(content))
+    return stream.getvalue()
+
+
+def levels() -> bytes:
+    """The metadata of WHAM!'s noise for one mixture."""
+    stream = io.BytesIO()
+    gains = {f"scaling_{part}_8k_max": np.ones((1, 2) if part == "wsjmix" else 1) for part in GAINS}
+    np.savez(stream, utterance_id=np.array(["x.wav"], object), speech_start_sample_16k=np.zeros(1), **gains)
+    return stream.getvalue()
+
+
+GAINS = ("wsjmix", "wham_speech", "wham_noise")
+
+
+class Code:
+    """A pickle of it runs a command when read carelessly."""
+
+    def __reduce__(self) -> object:
+        return os.system, ("touch pwned",)
+
+
 def all_of(*steps: Callable[[], object]) -> Callable[[], object]:
     return lambda: [step() for step in steps]
 
@@ -238,6 +290,13 @@ SPOILS: dict[str, Callable[[], object]] = {
     "dataset: another sample rate": sound(f"whamr/wav8k/max/tt/s1_anechoic/{MIXTURE}.wav", STEREO[:4000], 16000),
     "dataset: an utterance without transcript": replace("whamr/wsj0/all.dot", "050a0501", "050a0509"),
     "dataset: no transcripts": remove("whamr/wsj0/all.dot"),
+    "dataset: metadata with code in it": tables(archive(Code())),
+    "dataset: metadata that is no archive": tables(b"no archive"),
+    "dataset: a table that leads out": tables(levels(), "../../etc/a.wav"),
+    "dataset: a table that is missing": all_of(tables(b""), remove("tables/reverb_params_tr.csv")),
+    "dataset: files that came from elsewhere": all_of(
+        tables(levels()), replace("set.yaml", "path: made", "path: whamr")
+    ),
     "dataset: a manifest that leads out": replace("set/data/test.jsonl", "dataset/wav8k", "dataset/../wav8k"),
     "dataset: a link that leads elsewhere": relink("set/data/dataset", "speech"),
     "dataset: it has moved": relink("set/data/dataset", "nowhere"),

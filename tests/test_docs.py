@@ -22,6 +22,9 @@ from sepasr_cli.corpora.corpus import Corpus
 from sepasr_cli.corpora.text import TextRule
 from sepasr_cli.datasets import SMSWSJ, WHAMR, LibriCSS, LibriMix, WSJ0Mix
 from sepasr_cli.datasets.dataset import Dataset
+from sepasr_cli.datasets.librimix import LibriMixSources
+from sepasr_cli.datasets.whamr import WHAMRSources
+from sepasr_cli.datasets.wsj0_2mix import WSJ0MixSources
 from sepasr_cli.features import FilterbankConfig, SSLConfig
 from sepasr_cli.manifest import BankRoom, Mixture, Separated, Source
 from sepasr_cli.recipe import Corpora, Recipe, ScoringConfig, load_recipe
@@ -76,6 +79,9 @@ TABLES: dict[type[Settings], type[Settings] | None] = {
     LibriMix: Dataset,
     SMSWSJ: Dataset,
     LibriCSS: Dataset,
+    WSJ0MixSources: None,
+    WHAMRSources: None,
+    LibriMixSources: None,
     SimulationConfig: None,
     RoomConfig: None,
     CircularArray: None,

@@ -7,8 +7,10 @@
 | basic | lower case in any script; keeps letters, digits and apostrophes within words; the rest becomes a space |
 | an4 | drops `<s>`, `</s>`, `<sil>` and `++fillers++`, then upper |
 | wsj | drops the noise marks, pauses and word marks of WSJ's detailed transcripts, then upper |
+| wsj_kaldi | upper case; drops noise marks and pauses, and keeps all else as Kaldi's and ESPnet's recipes for WSJ do |
 
-Punctuation that WSJ's speakers said aloud stays the word it was: `,COMMA` gives COMMA.
+Punctuation that WSJ's speakers said aloud stays the word it was: `,COMMA` gives COMMA, by wsj_kaldi `,COMMA` as before.
+Where those recipes have a token for noise, which no score counts, wsj_kaldi has nothing.
 """
 
 import re
@@ -16,7 +18,7 @@ import unicodedata
 from collections.abc import Callable
 from typing import Literal
 
-TextRule = Literal["none", "upper", "basic", "an4", "wsj"]
+TextRule = Literal["none", "upper", "basic", "an4", "wsj", "wsj_kaldi"]
 
 
 def normalise(text: str, rule: TextRule) -> str:
@@ -30,6 +32,8 @@ def normalise(text: str, rule: TextRule) -> str:
     'ENTER SIX TWO'
     >>> normalise("[loud_breath] <The> pur:chase of *Holiday's* ,COMMA Mr. Smith . [<tap] ~", "wsj")
     "THE PURCHASE OF HOLIDAY'S COMMA MR SMITH"
+    >>> normalise("[tap] <And> I\\\\.B\\\\.M\\\\. --DASH [door/] fell ,COMMA three .POINT two . ~", "wsj_kaldi")
+    'AND I.B.M. -DASH FELL ,COMMA THREE POINT TWO'
     """
     return _RULES[rule](text)
 
@@ -66,10 +70,23 @@ def _wsj(text: str) -> str:
     return _upper(" ".join("SINGLE-QUOTE" if word == "'SINGLE-QUOTE" else word.translate(marks) for word in words))
 
 
+def _wsj_kaldi(text: str) -> str:
+    # As egs/wsj/s5/local/normalize_transcript.pl of Kaldi tells them.
+    spelled = {"%PERCENT": "PERCENT", ".POINT": "POINT", "--DASH": "-DASH", "~": "", ".": ""}
+    words = []
+    for word in text.upper().replace("\\", "").split():
+        if re.search(r"\[[^\]\s]*\]", word):
+            continue
+        match = re.fullmatch(r"<([\w']+)>", word)
+        words.append(match[1] if match else spelled.get(word, word))
+    return _collapse(" ".join(words))
+
+
 _RULES: dict[TextRule, Callable[[str], str]] = {
     "none": _collapse,
     "upper": _upper,
     "basic": _basic,
     "an4": _an4,
     "wsj": _wsj,
+    "wsj_kaldi": _wsj_kaldi,
 }

@@ -18,6 +18,7 @@ from pydantic import Field
 from sepasr_cli.corpora.corpus import Checks, Corpus, Entry, admit, folder, lines
 from sepasr_cli.corpora.text import TextRule
 from sepasr_cli.errors import SepasrError
+from sepasr_cli.files import inside
 from sepasr_cli.manifest import Utterance
 
 #: Endings in the order of preference.
@@ -54,6 +55,21 @@ def _entries(part: Path, texts: dict[str, str]) -> Iterator[Entry]:
         by_stem.update({path.with_suffix(""): path for path in part.rglob(f"*{ending}")})
     for stem, audio in sorted(by_stem.items()):
         yield Entry(stem.name, audio, stem.parent.name, texts.get(stem.name.lower()), str(audio))
+
+
+def audio_file(root: Path, name: str) -> Path:
+    """The file of WSJ0 that a list of others names: `wsj0/si_tr_s/01t/01to030v.wav`, whatever its ending is here.
+
+    Raises:
+        SepasrError: where there is none, or the name leads out of `root`.
+    """
+    inside(root, name)
+    names = [Path(name), *([Path(*Path(name).parts[1:])] if Path(name).parts[0] == "wsj0" else [])]
+    for place in names:
+        for ending in (Path(name).suffix, *AUDIO):
+            if (found := (root / place).with_suffix(ending)).is_file():
+                return found
+    raise SepasrError(f"{root / name}: no such file, nor one ending in {', '.join(AUDIO)}; check the folder of WSJ0")
 
 
 def transcripts(root: Path) -> dict[str, str]:

@@ -8,10 +8,12 @@ from pydantic import Field
 from sepasr_cli.datasets import libricss, librimix, sms_wsj, whamr, wsj0_2mix
 from sepasr_cli.datasets.libricss import LibriCSS
 from sepasr_cli.datasets.librimix import LibriMix
+from sepasr_cli.datasets.making import Plan
 from sepasr_cli.datasets.sms_wsj import SMSWSJ
 from sepasr_cli.datasets.whamr import WHAMR
 from sepasr_cli.datasets.wsj0_2mix import WSJ0Mix
 from sepasr_cli.manifest import Mixture, Split
+from sepasr_cli.simulation.config import SimulationConfig
 
 DatasetConfig = Annotated[WSJ0Mix | WHAMR | LibriMix | SMSWSJ | LibriCSS, Field(discriminator="kind")]
 
@@ -34,4 +36,23 @@ def read_dataset(config: DatasetConfig, split: Split, sample_rate: int, skip_bad
     return _READERS[config.kind](config, split, sample_rate, skip_bad)
 
 
-__all__ = ["SMSWSJ", "WHAMR", "DatasetConfig", "LibriCSS", "LibriMix", "WSJ0Mix", "read_dataset"]
+def plans(config: DatasetConfig, split: Split, sample_rate: int, seed: int, simulation: SimulationConfig) -> list[Plan]:
+    """What there is to make of a split by `make_from`; nothing where the set is there already.
+
+    Raises:
+        SepasrError: for a table that is missing or broken, and for files that it names and are not there.
+    """
+    if getattr(config, "make_from", None) is None:
+        return []
+    # Rooms are the business of few runs, and slow to import.
+    from sepasr_cli.datasets import librimix_rendering, whamr_rendering, wsj0_2mix_rendering
+
+    if isinstance(config, WSJ0Mix):
+        return [wsj0_2mix_rendering.plan(config, split, sample_rate, seed, simulation)]
+    if isinstance(config, WHAMR):
+        return [whamr_rendering.plan(config, split, sample_rate)]
+    assert isinstance(config, LibriMix)
+    return librimix_rendering.plans(config, split, sample_rate)
+
+
+__all__ = ["SMSWSJ", "WHAMR", "DatasetConfig", "LibriCSS", "LibriMix", "WSJ0Mix", "plans", "read_dataset"]

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 from pydantic import Field
 
@@ -18,6 +18,8 @@ from sepasr_cli.errors import SepasrError
 from sepasr_cli.manifest import DATASET, Mixture, Reference, Source, Split
 from sepasr_cli.progress import progress, warn
 from sepasr_cli.settings import Settings
+
+Item = TypeVar("Item")
 
 ALL_REFERENCES: tuple[Reference, ...] = ("direct", "early", "image")
 
@@ -38,7 +40,7 @@ class Dataset(Settings):
 
     def places(self) -> tuple[str, ...]:
         """The settings that say where something lies, not what it is."""
-        return tuple(name for name in ("path", "transcripts") if name in type(self).model_fields)
+        return tuple(name for name in ("path", "transcripts", "make_from") if name in type(self).model_fields)
 
     @property
     def speakers(self) -> int:
@@ -144,7 +146,7 @@ def admit(
     Raises:
         SepasrError: with all that is wrong in one line, unless bad ones are skipped; where nothing is left.
     """
-    chosen = _evenly(list(found), config.mixtures.get(split))
+    chosen = evenly(list(found), config.mixtures.get(split))
     problems = problems or Problems()
     kind = getattr(config, "kind", "")
     if expected is not None and len(chosen) != expected and config.mixtures.get(split) is None:
@@ -166,7 +168,12 @@ def admit(
     return mixtures
 
 
-def _evenly(found: list[Found], count: int | None) -> list[Found]:
+def evenly(found: Sequence[Item], count: int | None) -> Sequence[Item]:
+    """So many items, spread evenly over all.
+
+    >>> evenly("abcdef", 3), evenly("ab", None)
+    (['a', 'c', 'e'], 'ab')
+    """
     if count is None or count >= len(found):
         return found
     return [found[place * len(found) // count] for place in range(count)]

@@ -25,6 +25,15 @@ from sepasr_cli.datasets.dataset import (
 )
 from sepasr_cli.datasets.wsj0_2mix import check_length, rate_folder
 from sepasr_cli.manifest import Mixture, Reference, Split
+from sepasr_cli.settings import Settings
+
+
+class LibriMixSources(Settings):
+    """What LibriMix is made from, where it is not there yet."""
+
+    librispeech: Path = Field(description="folder of LibriSpeech, which holds train-clean-100 and so on")
+    tables: Path = Field(description="folder of the metadata, libri2mix_*.csv")
+    noise: Path | None = Field(None, description="folder of WHAM!'s noise; not needed for clean mixtures")
 
 
 class LibriMix(Dataset):
@@ -43,6 +52,7 @@ class LibriMix(Dataset):
         None, description="folder of LibriSpeech whose transcripts are joined; None: no texts"
     )
     text: TextRule = "upper"
+    make_from: LibriMixSources | None = Field(None, description="None: it is there already")
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -26,6 +26,18 @@ from sepasr_cli.datasets.dataset import (
 )
 from sepasr_cli.datasets.wsj0_2mix import PUBLISHED, check_length, rate_folder, utterances_of, wsj_source
 from sepasr_cli.manifest import Mixture, Reference, Split
+from sepasr_cli.settings import Settings
+
+
+class WHAMRSources(Settings):
+    """What WHAMR! is made from, where it is not there yet."""
+
+    wsj0: Path = Field(description="folder of WSJ0, 16 kHz")
+    noise: Path = Field(description="folder of WHAM!'s noise with its metadata")
+    tables: Path = Field(description="folder of mix_2_spk_filenames_*.csv and reverb_params_*.csv")
+    absorption: Literal["energy", "amplitude"] = Field(
+        "energy", description="what Sabine's coefficient is taken for: see docs/datasets.md"
+    )
 
 
 class WHAMR(Dataset):
@@ -39,11 +51,17 @@ class WHAMR(Dataset):
     length: Literal["min", "max"] = Field("max", description="min: cut to the shorter utterance, without transcripts")
     transcripts: Path | None = Field(None, description="folder of WSJ0 whose transcripts are joined; None: no texts")
     text: TextRule = "wsj"
+    make_from: WHAMRSources | None = Field(None, description="None: it is there already")
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         check_length(self.length, self.transcripts)
         return self
+
+    @property
+    def folder_suffix(self) -> str:
+        """What folders of this room end in."""
+        return "reverb" if self.room == "reverberant" else "anechoic"
 
     @property
     def speakers(self) -> int:
@@ -71,7 +89,7 @@ def read(config: WHAMR, split: Split, sample_rate: int, skip_bad: bool) -> list[
     name = WSJ_SPLITS[split]
     base = config.path / rate_folder(sample_rate) / config.length / name
     folder(base, config.kind, "wav8k or wav16k, min or max, then tr, cv, tt")
-    suffix = "reverb" if config.room == "reverberant" else "anechoic"
+    suffix = config.folder_suffix
     problems = Problems()
     sources: list[dict[Reference, Path]] = []
     for number in range(1, config.speakers + 1):

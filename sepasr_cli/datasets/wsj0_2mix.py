@@ -27,17 +27,27 @@ from sepasr_cli.datasets.dataset import (
     transcripts_of,
 )
 from sepasr_cli.manifest import SPLITS, Mixture, Reference, Split
+from sepasr_cli.settings import Settings
 
 RoomKind = Literal["none", "anechoic", "reverberant", "both"]
 
 #: Mixtures of two speakers in each split.
 PUBLISHED: dict[Split, int] = {"train": 20000, "dev": 5000, "test": 3000}
 
-_FOLDERS = {"none": "", "anechoic": "_anechoic", "reverberant": "_reverb"}
+#: What folders of each room end in.
+FOLDERS = {"none": "", "anechoic": "_anechoic", "reverberant": "_reverb"}
 
 
 def _for_every_split(value: Any) -> Any:
     return dict.fromkeys(SPLITS, value) if isinstance(value, str) else value
+
+
+class WSJ0MixSources(Settings):
+    """What wsj0-2mix is made from, where it is not there yet; rooms are drawn as the recipe's `simulation` says."""
+
+    wsj0: Path = Field(description="folder of WSJ0, 16 kHz")
+    lists: Path = Field(description="folder of mix_2_spk_tr.txt, mix_2_spk_cv.txt, mix_2_spk_tt.txt")
+    scaling: Path | None = Field(None, description="folder of WHAM!'s scaling_*.npz; None: levels are measured")
 
 
 class WSJ0Mix(Dataset):
@@ -51,14 +61,20 @@ class WSJ0Mix(Dataset):
     microphone: int = Field(3, ge=0, le=7, description="the reference, counted from 0; of a single channel it is 0")
     transcripts: Path | None = Field(None, description="folder of WSJ0 whose transcripts are joined; None: no texts")
     text: TextRule = "wsj"
+    make_from: WSJ0MixSources | None = Field(None, description="None: it is there already")
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        rooms = {self.room.get(split, "reverberant") for split in SPLITS}
+        rooms = {room for split in SPLITS for room in self.rooms(split)}
         if "none" in rooms and len(rooms) > 1:
             raise ValueError("room is none for some splits and not for others; they differ in microphones")
         check_length(self.length, self.transcripts)
         return self
+
+    def rooms(self, split: Split) -> list[RoomKind]:
+        """The rooms that a split's mixtures are taken from."""
+        room = self.room.get(split, "reverberant")
+        return ["anechoic", "reverberant"] if room == "both" else [room]
 
     @property
     def _mono(self) -> bool:
@@ -98,8 +114,7 @@ def read(config: WSJ0Mix, split: Split, sample_rate: int, skip_bad: bool) -> lis
     """
     texts = wsj0.transcripts(config.transcripts) if config.transcripts else None
     problems = Problems()
-    room = config.room.get(split, "reverberant")
-    rooms = ["anechoic", "reverberant"] if room == "both" else [room]
+    rooms = config.rooms(split)
     found = [one for kind in rooms for one in _found(config, split, kind, len(rooms) > 1, sample_rate, texts, problems)]
     return admit(
         found,
@@ -124,7 +139,7 @@ def _found(
     problems: Problems,
 ) -> list[Found]:
     below = Path(rate_folder(sample_rate)) / config.length / WSJ_SPLITS[split]
-    base = config.path / f"2speakers{_FOLDERS[room]}" / below
+    base = config.path / f"2speakers{FOLDERS[room]}" / below
     places: dict[Reference, Path] = {"image": base}
     if room == "reverberant":
         # The anechoic version is of the same rooms, gains and all.
@@ -135,7 +150,7 @@ def _found(
         places |= {"direct": base, "early": base}
     for place in places.values():
         for part in ("mix", "s1", "s2"):
-            folder(place / part, config.kind, f"{below} below a folder 2speakers{_FOLDERS[room]}")
+            folder(place / part, config.kind, f"{below} below a folder 2speakers{FOLDERS[room]}")
     sources: list[dict[Reference, Path]] = [
         {kind: place / part for kind, place in places.items()} for part in ("s1", "s2")
     ]

@@ -4,7 +4,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from sepasr_cli.datasets import DatasetConfig, read_dataset
+from sepasr_cli.datasets import DatasetConfig, plans, read_dataset
+from sepasr_cli.datasets.making import make
 from sepasr_cli.errors import SepasrError
 from sepasr_cli.files import fingerprint
 from sepasr_cli.manifest import DATASET, SPLITS, write_manifest
@@ -22,16 +23,21 @@ def take_dataset(
     skip_bad: bool,
     restart: bool,
 ) -> None:
-    """Write the manifests of every split that the set has; audio stays where it is.
+    """Write the manifests of every split that the set has. Audio stays where it is; `make_from` makes it there first.
 
     Raises:
         SepasrError: for anything wrong in the set, or a folder that cannot be linked.
     """
-    read = {
-        split: read_dataset(config, split, recipe.sample_rate, skip_bad)
-        for split in SPLITS
-        if config.mixtures.get(split) != 0
-    }
+    splits = [split for split in SPLITS if config.mixtures.get(split) != 0]
+    made = [
+        make(plan, config.mixtures.get(split), workers, shard, skip_bad)
+        for split in splits
+        for plan in plans(config, split, recipe.sample_rate, recipe.seed, recipe.simulation)
+    ]
+    if not all(made):
+        say(f"part {shard[0]} of {shard[1]} is done; the manifests follow when all parts are")
+        return
+    read = {split: read_dataset(config, split, recipe.sample_rate, skip_bad) for split in splits}
     mixtures = {split: found for split, found in read.items() if found}
     settings: dict[str, Any] = {
         "sample_rate": recipe.sample_rate,
@@ -52,7 +58,7 @@ def take_dataset(
             stage.results[split] = len(found)
         stage.complete = True
     counts = ", ".join(f"{len(found)} of {split}" for split, found in mixtures.items())
-    say(f"{run.data}: {counts}; nothing to render, the audio stays in {config.path}")
+    say(f"{run.data}: {counts}; the audio stays in {config.path}")
 
 
 def _link(link: Path, target: Path) -> None:

@@ -1,10 +1,12 @@
 """WSJ0's layout."""
 
+from pathlib import Path
+
 import pytest
 
 from sepasr_cli.corpora import WSJ0
 from sepasr_cli.corpora.corpus import Checks
-from sepasr_cli.corpora.wsj0 import read
+from sepasr_cli.corpora.wsj0 import audio_file, read, transcripts
 from sepasr_cli.errors import SepasrError
 
 
@@ -36,6 +38,30 @@ def test_subset_is_train_unless_said_otherwise(root):
     assert {utterance.speaker for utterance in read(WSJ0(path=root))} == {"01t", "01u"}
     with pytest.raises(SepasrError, match="holds no folder si_dt_05"):
         read(WSJ0(path=root, subsets=("si_dt_05",)))
+
+
+def test_the_rule_for_texts_can_be_kaldis(root):
+    (found, *_) = read(WSJ0(path=root, text="wsj_kaldi"))
+    assert found.text == "THE HO:TELS ,COMMA .PERIOD"
+
+
+def test_transcripts_alone(root, tmp_path):
+    texts = transcripts(root)
+    assert texts["01uo0301"].strip() == "PLAIN WORDS" and len(texts) == 3
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(SepasrError, match=r"holds no transcripts; expected files ending in \.dot"):
+        transcripts(tmp_path / "empty")
+
+
+@pytest.mark.parametrize("name", ["wsj0/si_tr_s/01t/01to030v.wav", "si_tr_s/01u/01uo0301.wav"])
+def test_a_file_that_a_list_names(root, name):
+    base = next(root.rglob("si_tr_s")).parent
+    assert audio_file(base, name).stem == Path(name).stem
+    for wrong in ("si_tr_s/01t/nope.wav", "wsj0/nope.wav"):
+        with pytest.raises(SepasrError, match="no such file, nor one ending in"):
+            audio_file(base, wrong)
+    with pytest.raises(SepasrError, match="leads out of"):
+        audio_file(base, "../../x.wav")
 
 
 def test_shorten_is_named(root):

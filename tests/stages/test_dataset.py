@@ -82,7 +82,7 @@ def test_a_run_says_that_it_is_done_and_can_be_moved(
     recipe = write_recipe(tmp_path, "{kind: whamr, path: data}")
     run = RunDir(tmp_path / "run")
     simulate(run.path, recipe=recipe)
-    assert f"2 of train, 1 of dev, 1 of test; nothing to render, the audio stays in {tmp_path / 'data'}" in (
+    assert f"2 of train, 1 of dev, 1 of test; the audio stays in {tmp_path / 'data'}" in (
         capsys.readouterr().err.replace("\n", "")
     )
     manifest = run.manifest("train").read_bytes()
