@@ -1,13 +1,15 @@
 """Scoring 200 mixtures of two speakers: SDR (with SIR and SAR), SI-SDR, STOI and WER.
 
 The peers are mir_eval, pystoi and jiwer, one mixture after the other. Both sides read the same files of 6 s at 16 kHz,
-whose signals are generated, or, with --speech, joined from the recordings in a folder. Ours is the whole command, tables
-and intervals included. It does all mixtures in every round, the peers another part of them in each, since their time
-grows with the number of mixtures alone; both are given in seconds for all mixtures.
+whose signals are generated, or, with --speech, joined from the recordings in a folder. Ours is the whole command, from
+its start to the tables and intervals, on --threads processes. It does all mixtures in every round, the peers another
+part of them in each, since their time grows with the number of mixtures alone; both are given for all mixtures.
 """
 
-import contextlib
-import io
+import json
+import resource
+import subprocess
+import sys
 import tempfile
 from argparse import Namespace
 from itertools import permutations
@@ -23,7 +25,6 @@ from pystoi import stoi
 
 from sepasr_cli import audio, transcripts
 from sepasr_cli.randomness import generator
-from sepasr_cli.stages.score import score
 from sepasr_cli.transcripts import Segment
 
 RATE, SECONDS, SPEAKERS = 16000, 6, ("s1", "s2")
@@ -59,8 +60,8 @@ def measure(folder: Path, names: list[str], options: Namespace) -> list[Row]:
     seconds["peer"] *= len(names) / len(parts[0])
     rows = [Row(f"{len(names)} mixtures, {SECONDS} s", seconds["peer"], seconds["ours"], 5)]
     rows.append(Row("largest difference, dB", TOLERANCE, max(_difference(ours, theirs), 1e-16), 1, "dB"))
-    memory = [in_child(_memory, side, folder, names[:20], options.threads) for side in ("peer", "ours")]
-    return [*rows, Row("peak memory of the process", *memory, None, "MiB")]
+    memory = in_child(_peak, folder, names[:10]), in_child(_our_peak, folder)
+    return [*rows, Row("peak memory of a process", *memory, None, "MiB")]
 
 
 def make(folder: Path, options: Namespace) -> list[str]:
@@ -110,17 +111,11 @@ def _segment(name: str, speaker: str, words: list[str]) -> Segment:
 
 
 def _ours(folder: Path, workers: int) -> dict[str, Any]:
-    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-        score(
-            reference=[folder / "ref", folder / "said.json"],
-            estimate=[folder / "est", folder / "heard.json"],
-            metrics=METRICS,
-            workers=workers,
-            out=folder / "scores",
-            overwrite=True,
-        )
-    import json
-
+    command = [sys.executable, "-m", "sepasr_cli", "score", "--overwrite", "--workers", str(workers)]
+    command += ["--reference", str(folder / "ref"), "--reference", str(folder / "said.json")]
+    command += ["--estimate", str(folder / "est"), "--estimate", str(folder / "heard.json")]
+    command += ["--metrics", ",".join(METRICS), "--out", str(folder / "scores")]
+    subprocess.run(command, check=True, capture_output=True)
     lines = (folder / "scores/recordings.jsonl").read_text().splitlines()
     return {record["id"]: record for record in map(json.loads, lines)}
 
@@ -158,13 +153,15 @@ def _difference(ours: dict[str, Any], theirs: dict[str, dict[str, float]]) -> fl
     return max(abs(ours[name][metric] - value) for name, values in theirs.items() for metric, value in values.items())
 
 
-def _memory(side: str, folder: Path, names: list[str], workers: int) -> float:
-    """Of ours that of one process, which does the work of a worker too."""
-    if side == "peer":
-        _theirs(folder, names)
-    else:
-        _ours(folder, 1)
+def _peak(folder: Path, names: list[str]) -> float:
+    _theirs(folder, names)
     return peak_memory()
+
+
+def _our_peak(folder: Path) -> float:
+    """The most that any one of our processes held."""
+    _ours(folder, 2)
+    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
 
 
 if __name__ == "__main__":

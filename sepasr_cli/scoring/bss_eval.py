@@ -1,8 +1,8 @@
 """Ratios in decibels between references and estimates. Letters: S speaker, K estimate, N sample, L filter tap.
 
 Every ratio follows from the share of an estimate's energy that lies in a subspace: that of its reference, of the
-reference through any filter of L taps, or of all references through such filters. Each pair of references is correlated
-once, by FFT, and one factorisation serves all estimates, whichever speaker they are given to.
+reference through any filter of L taps, or of all references through such filters. One factorisation serves all
+estimates, whichever speaker they are given to.
 
 All computing is in double precision. Decibels are limited to +-100, so that a silent or a perfect estimate keeps a
 mean finite.
@@ -11,8 +11,9 @@ mean finite.
 from typing import NamedTuple
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
-from scipy.fft import irfft, next_fast_len, rfft
+from scipy.fft import irfft, rfft
 from scipy.linalg import LinAlgError, cho_factor, cho_solve, toeplitz
 
 Signal = NDArray[np.float64]
@@ -21,6 +22,8 @@ Signal = NDArray[np.float64]
 LIMIT = 100.0
 #: Taps of the distortion filter that BSS Eval allows.
 FILTER = 512
+#: Samples of a transform when correlating.
+BLOCK = 4096
 #: Loadings of the correlations, relative to the power, the smallest first that makes them positive definite: a
 #: reference without content in a band has filters that cannot be told apart.
 LOADINGS = (0.0, 1e-12, 1e-10, 1e-8)
@@ -65,15 +68,12 @@ def bss_eval(reference: Signal, estimate: Signal, interference: bool = True) -> 
     reference = reference / np.linalg.norm(reference, axis=1, keepdims=True)
     estimate = estimate / np.maximum(np.linalg.norm(estimate, axis=1, keepdims=True), np.finfo(np.float64).tiny)
     speakers, estimates = len(reference), len(estimate)
-    size = next_fast_len(reference.shape[1] + FILTER - 1, real=True)
-    spectra, candidates = rfft(reference, size), rfft(estimate, size)
-    # At lag l, sum over n of reference[n] and estimate[n + l].
-    cross = irfft(spectra[:, None].conj() * candidates, size)[..., :FILTER]
+    correlated = _correlations(reference, np.concatenate([reference, estimate]))
+    cross = correlated[:, speakers:]
     correlations = np.empty((speakers, FILTER, speakers, FILTER))
     for row in range(speakers):
         for column in range(row + 1) if interference else [row]:
-            lags = irfft(spectra[row].conj() * spectra[column], size)
-            block = toeplitz(lags[:FILTER], lags[np.r_[0, -1:-FILTER:-1]])
+            block = toeplitz(correlated[row, column], correlated[column, row])
             correlations[row, :, column] = block
             correlations[column, :, row] = block.T
     own = np.stack([_share(correlations[row, :, row], cross[row].T) for row in range(speakers)])
@@ -83,6 +83,20 @@ def bss_eval(reference: Signal, estimate: Signal, interference: bool = True) -> 
         together = _share(wide, cross.transpose(0, 2, 1).reshape(speakers * FILTER, estimates))
         everyone = np.broadcast_to(together, own.shape)
     return BssEval(_decibels(own, 1 - own), _decibels(own, everyone - own), _decibels(everyone, 1 - everyone))
+
+
+def _correlations(first: Signal, second: Signal) -> Signal:
+    """Sum over n of first[n] and second[n + l] for the lags l of the filter: (S, N) and (K, N) give (S, K, L).
+
+    In blocks, whose spectra are added up before the one inverse transform: short transforms stay in the cache.
+    """
+    step = BLOCK - FILTER + 1
+    blocks = -(-first.shape[1] // step)
+    padded = np.pad(first, ((0, 0), (0, blocks * step - first.shape[1]))).reshape(len(first), blocks, step)
+    longer = np.pad(second, ((0, 0), (0, blocks * step + FILTER - 1 - second.shape[1])))
+    spectra = rfft(padded, BLOCK)
+    others = rfft(sliding_window_view(longer, BLOCK, axis=1)[:, ::step], BLOCK)
+    return np.asarray(irfft(np.einsum("sbf,kbf->skf", spectra.conj(), others), BLOCK)[..., :FILTER])
 
 
 def _share(correlations: Signal, cross: Signal) -> Signal:

@@ -26,7 +26,6 @@ USED_BY = {
     "jiwer": "score",
     "meeteval": "score",
     "pyroomacoustics": "simulate",
-    "pystoi": "score",
     "rapidfuzz": "score",
 }
 
@@ -34,6 +33,7 @@ USED_BY = {
 EXTRAS = {
     "espeak": ("espeakng_loader", "speech made by eSpeak NG where there is no data: corpora of kind espeak, make demo"),
     "pesq": ("pesq", "PESQ in score"),
+    "whisper": ("whisper_normalizer", "score --text whisper"),
     "plots": ("matplotlib", "report --plots"),
     "tensorboard": ("tensorboard", "training with tensorboard: true"),
     "whisper": ("whisper_normalizer", "score --text whisper"),
