@@ -104,7 +104,8 @@ def _share(correlations: Signal, cross: Signal) -> Signal:
     for loading in LOADINGS:
         loaded = correlations + loading * np.eye(len(correlations)) if loading else correlations
         try:
-            factor = cho_factor(loaded, lower=True, check_finite=False)
+            # The transpose is the same matrix, in the order that LAPACK has.
+            factor = cho_factor(loaded.T, lower=True, check_finite=False)
         except LinAlgError:
             continue
         return np.asarray(np.einsum("lk,lk->k", cross, cho_solve(factor, cross, check_finite=False)))

@@ -33,7 +33,6 @@ USED_BY = {
 EXTRAS = {
     "espeak": ("espeakng_loader", "speech made by eSpeak NG where there is no data: corpora of kind espeak, make demo"),
     "pesq": ("pesq", "PESQ in score"),
-    "whisper": ("whisper_normalizer", "score --text whisper"),
     "plots": ("matplotlib", "report --plots"),
     "tensorboard": ("tensorboard", "training with tensorboard: true"),
     "whisper": ("whisper_normalizer", "score --text whisper"),
