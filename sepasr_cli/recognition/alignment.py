@@ -23,8 +23,11 @@ Array = NDArray[np.floating]
 LEVELS = 100
 #: Between the quietest tenth of a signal and its loudest moments (both in decibels), what is below this share is quiet.
 QUIET = 0.3
-#: Levels of a pause; what is shorter may be the closure of a plosive within a word.
-PAUSE = 20
+#: Levels of a silence that parts two words (what is shorter may be the closure of a plosive), and of a sure pause.
+SILENCE, PAUSE = 8, 20
+#: Where words follow without silence, one ends this share of the way to the next one's spike: a word's first spike lies
+#: deeper in its sound than its last one (measured on joined utterances of AN4).
+PASSAGE = 1 / 3
 
 
 class Span(NamedTuple):
@@ -101,8 +104,7 @@ def word_edges(spikes: Sequence[tuple[float, float]], signal: Array, sample_rate
     """Where words begin and end, in seconds: in order, without overlap, each around its spikes.
 
     Between two words' spikes lies the end of one and the start of the other. Where there is a pause between them, they
-    are its borders; else those of the longest quiet stretch; and where it is nowhere quiet both are where it is least
-    loud.
+    are its borders; else those of the longest silence; without one, both are a third of the way between the spikes.
 
     Args:
         spikes: the times of each word's first and last token.
@@ -111,14 +113,11 @@ def word_edges(spikes: Sequence[tuple[float, float]], signal: Array, sample_rate
     """
     if not spikes:
         return []
-    level = levels(signal, sample_rate)
-    quiet = is_quiet(level)
     # Before and after the signal there is a pause.
-    level = np.pad(level, PAUSE, constant_values=-np.inf)
-    quiet = np.pad(quiet, PAUSE, constant_values=True)
+    quiet = np.pad(is_quiet(levels(signal, sample_rate)), PAUSE, constant_values=True)
     marks = [(PAUSE + int(first * LEVELS), PAUSE + int(last * LEVELS) + 1) for first, last in spikes]
-    gaps = [(0, marks[0][0]), *((end, start) for (_, end), (start, _) in pairwise(marks)), (marks[-1][1], len(level))]
-    borders = [_borders(level, quiet, start, end) for start, end in gaps]
+    gaps = [(0, marks[0][0]), *((end, start) for (_, end), (start, _) in pairwise(marks)), (marks[-1][1], len(quiet))]
+    borders = [_borders(quiet, start, end) for start, end in gaps]
     duration = len(signal) / sample_rate
     times = np.clip((np.asarray(borders) - PAUSE) / LEVELS, 0.0, duration)
     return [(float(before[1]), float(after[0])) for before, after in pairwise(times)]
@@ -137,16 +136,12 @@ def is_quiet(level: Array) -> NDArray[np.bool_]:
     return level < background + QUIET * (speech - background)
 
 
-def _borders(level: Array, quiet: NDArray[np.bool_], start: int, end: int) -> tuple[int, int]:
+def _borders(quiet: NDArray[np.bool_], start: int, end: int) -> tuple[int, int]:
     """Where between two levels one word ends and the next one begins."""
-    if end <= start:
-        return start, start
     changes = np.flatnonzero(np.diff(np.concatenate(([0], quiet[start:end], [0]))))
-    stretches = [(start + int(first), start + int(last)) for first, last in changes.reshape(-1, 2)]
-    if not stretches:
-        smooth = np.convolve(level[start - 2 : end + 2], np.ones(5) / 5, mode="valid")
-        return (start + int(smooth.argmin()),) * 2
-    pauses = [(first, last) for first, last in stretches if last - first >= PAUSE]
-    if pauses:
+    silences = [(start + int(first), start + int(last)) for first, last in changes.reshape(-1, 2)]
+    silences = [(first, last) for first, last in silences if last - first >= SILENCE]
+    if pauses := [(first, last) for first, last in silences if last - first >= PAUSE]:
         return pauses[0][0], pauses[-1][1]
-    return max(stretches, key=lambda stretch: stretch[1] - stretch[0])
+    passage = start + round(PASSAGE * max(end - start, 0))
+    return max(silences, key=lambda silence: silence[1] - silence[0], default=(passage, passage))
