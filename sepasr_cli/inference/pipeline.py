@@ -27,7 +27,7 @@ from sepasr_cli.inference.voices import Voices
 from sepasr_cli.joint import AnyRecognizer, JointModel
 from sepasr_cli.recognition.beam_search import DecodingConfig
 from sepasr_cli.recognition.recognizer import Hypothesis, Recognizer
-from sepasr_cli.separation import Separator
+from sepasr_cli.separation import MaskMVDR, Separator
 from sepasr_cli.transcripts import Segment
 
 #: Seconds separated at once, and shared by neighbouring windows of a longer recording.
@@ -230,8 +230,9 @@ class Pipeline:
     @torch.inference_mode()
     def _separate_windows(self, mixture: Tensor) -> Tensor:
         """Windows (B, M, N) to (B, S, N) at levels that explain them, so that neighbours can be compared."""
+        options = {"aligned": True} if isinstance(self.separator, MaskMVDR) else {}
         with self._computing():
-            estimates = self.separator(mixture.to(self.device)).float().cpu()
+            estimates = self.separator(mixture.to(self.device), **options).float().cpu()
         if not torch.isfinite(estimates).all():
             raise SepasrError("the model gave NaN or infinite samples; its training went wrong, use other weights")
         at = self.separator.config.reference_microphone

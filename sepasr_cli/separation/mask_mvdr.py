@@ -18,6 +18,7 @@ from typing_extensions import Self
 
 from sepasr_cli.errors import SepasrError
 from sepasr_cli.saved_model import SavedModel
+from sepasr_cli.separation.alignment import align_masks
 from sepasr_cli.separation.stft import Stft, deviation, differing, valid
 from sepasr_cli.settings import Settings
 
@@ -122,12 +123,14 @@ class MaskMVDR(SavedModel[MaskMVDRConfig]):
         self.estimator = ProjectedBLSTM(parts * self.stft.frequencies, config.layers, config.lstm, config.projection)
         self.to_masks = nn.Linear(config.projection, self.sources * self.stft.frequencies)
 
-    def forward(self, mixture: Tensor, lengths: Tensor | None = None) -> Tensor:
+    def forward(self, mixture: Tensor, lengths: Tensor | None = None, aligned: bool = False) -> Tensor:
         """Separate mixtures.
 
         Args:
             mixture: audio, (B, M, N), of any number of microphones above `reference_microphone`.
             lengths: valid samples of each example, (B,); all of them where None.
+            aligned: put the speakers' masks in one order over blocks of a second, for mixtures that are longer than
+                what the estimator was trained with, and of several microphones.
 
         Returns:
             The speakers at the reference microphone, (B, S, N), in an order of the model's own; zero beyond `lengths`.
@@ -143,6 +146,8 @@ class MaskMVDR(SavedModel[MaskMVDRConfig]):
             if mixture.shape[1] == 1:
                 separated = masks[:, : self.config.speakers] * spectrum
             else:
+                if aligned:
+                    masks = self._aligned(masks, spectrum)
                 separated = beamform(spectrum, masks, self.config)
             return self.stft.synthesise(separated, size, lengths) * level
 
@@ -194,6 +199,11 @@ class MaskMVDR(SavedModel[MaskMVDRConfig]):
         masks = masks.unflatten(2, (self.sources, -1)).unflatten(1, (batch, microphones))
         masks = masks.mean(2).permute(1, 2, 0, 3)
         return masks if frames is None else masks * valid(frames, size)[:, None, :, None]
+
+    def _aligned(self, masks: Tensor, spectrum: Tensor) -> Tensor:
+        speakers, block = self.config.speakers, round(self.config.sample_rate / self.config.hop)
+        own = align_masks(masks[:, :speakers], spectrum, block, self.config.reference_microphone)
+        return torch.cat([own, masks[:, speakers:]], dim=1)
 
     def _inputs(self, spectrum: Tensor) -> Tensor:
         """What the estimator sees of (B, M, T, F), with one row for each time it is run: (B, M or 1, T, inputs)."""

@@ -23,7 +23,7 @@ def found(signals: np.ndarray, piece: int = 16 * RATE, longest: float = 20.0) ->
         needed = activity.needed
         new = activity.push(signals[:, start : start + piece])
         assert all(span.first >= needed for span in new)
-        assert activity._energy.shape[1] <= (60 + 2 * longest) * 50 + piece // activity.frame
+        assert activity._products.shape[2] <= (60 + 2 * longest) * 50 + piece // activity.frame
         spans += new
     return sorted(spans + activity.finish(), key=lambda span: (span.start, span.stream))
 
