@@ -478,7 +478,7 @@ def report(
     split: Annotated[str, typer.Option(help="Split that was scored: train, dev or test.")] = "test",
     system: Annotated[
         list[System] | None,
-        typer.Option(help="A system that `score` was given; may be repeated.", show_default="all that were scored"),
+        typer.Option(help="This system alone; may be repeated.", show_default="all that were scored"),
     ] = None,
     out: Annotated[
         Path | None, typer.Option(help="The page.", show_default="report-SPLIT.html in the first RUN", metavar="FILE")

@@ -70,7 +70,7 @@ def collect(runs: Sequence[Path | str], split: str, systems: Sequence[str] = ())
     Args:
         runs: run directories.
         split: the split.
-        systems: "joint" and "cascade" as they were named to `score`; by default all that was scored.
+        systems: "joint" and "cascade"; by default all that were scored.
 
     Raises:
         SepasrError: where a run is none, was not scored, or its scores cannot be read.
@@ -82,7 +82,8 @@ def collect(runs: Sequence[Path | str], split: str, systems: Sequence[str] = ())
         folders = _scored_folders(run, split, systems)
         shared = _read_run(run, split)
         for folder, system in folders:
-            label = name if len(folders) == 1 else f"{name} {system}"
+            alone = [other for _, other in folders].count(system) == 1
+            label = name if len(folders) == 1 else f"{name} {system if alone else folder}"
             scores, separated = run.path / "scores" / folder, run.path / "separated" / folder / "separated.jsonl"
             heard = run.path / "transcripts" / folder / "transcripts.json"
             found.append(
@@ -109,25 +110,38 @@ def _scored_folders(run: RunDir, split: str, systems: Sequence[str]) -> list[tup
     Raises:
         SepasrError: naming what was scored, and the command that scores.
     """
-    default = "joint" if (run.path / "joint" / "model.safetensors").is_file() else "cascade"
-    named = {f"{split}-{system}": system for system in systems or SYSTEMS}
-    wanted = named if systems else {split: default} | named
-    there = [(folder, system) for folder, system in wanted.items() if _is_scored(run, folder)]
-    missing = [folder for folder in wanted if systems and not _is_scored(run, folder)]
+    scores = run.path / "scores"
+    folders = [split, *(f"{split}-{system}" for system in SYSTEMS)]
+    there = {folder: _system(run, folder) for folder in folders if (scores / folder / "summary.json").is_file()}
+    missing = [system for system in systems if system not in there.values()]
     if missing or not there:
-        folder = missing[0] if missing else split
-        scores = run.path / "scores"
+        folder, flag = (f"{split}-{missing[0]}", f" --system {missing[0]}") if missing else (split, "")
         others = sorted(path.parent.name for path in scores.glob("*/summary.json"))
-        flag = f" --system {named[folder]}" if folder in named else ""
         raise SepasrError(
             f"{scores / folder}: not scored (found {', '.join(others) or 'none'}); "
             f"run `sepasr score {run.path} --split {split}{flag}` first"
         )
-    return there
+    return [(folder, system) for folder, system in there.items() if not systems or system in systems]
 
 
-def _is_scored(run: RunDir, folder: str) -> bool:
-    return (run.path / "scores" / folder / "summary.json").is_file()
+def _system(run: RunDir, folder: str) -> str:
+    """What a folder of results was made with: joint, cascade, or the model that was named instead.
+
+    Where nothing was named it was the joint model, if its training had begun by then.
+    """
+    records = [run.path / kind / folder / "stage.json" for kind in ("separated", "transcripts")]
+    made = next((_read_json(path) for path in records if path.is_file()), {})
+    settings = made.get("made_from", {}).get("settings", {})
+    if named := settings.get("model") or settings.get("system"):
+        return str(named)
+    for system in SYSTEMS:
+        if folder.endswith(f"-{system}"):
+            return system
+    if not (run.path / "joint" / "model.safetensors").is_file():
+        return "cascade"
+    joint = run.path / "joint" / "stage.json"
+    begun = _read_json(joint).get("started") if joint.is_file() else None
+    return "cascade" if begun and made and begun > made.get("started", begun) else "joint"
 
 
 def _read_run(run: RunDir, split: str) -> dict[str, Any]:

@@ -38,6 +38,8 @@ def training_charts(columns: Sequence[Scored]) -> list[Chart]:
                     losses.append(Series(of, "line", points, slot, faint=split == "train"))
             if points := tuple(training.curve("dev", key)):
                 gains.append(Series(name, "line", points, slot))
+            if points := tuple(training.curve("dev", "clean_accuracy")):
+                gains.append(Series(f"{name}, clean references", "line", points, slot, faint=True))
         if losses:
             charts.append(Chart(f"{stage}_loss", f"{STAGES[stage]}: loss", "step", "loss", tuple(losses)))
         if gains:

@@ -28,7 +28,7 @@ def report(
     Args:
         runs: run directories, side by side.
         split: the split.
-        system: "joint" or "cascade", or both, as they were named to `score`; by default everything that was scored.
+        system: "joint" or "cascade", or both; by default everything that was scored.
         out: the file; by default `report-<split>.html` in the first run. An earlier report is replaced.
         recordings: how many to show in full, with their sound.
         plots: a folder for the charts as SVG and PNG files.

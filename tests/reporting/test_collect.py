@@ -1,7 +1,9 @@
 """Reading what runs hold, and what is said where it is not there."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -43,6 +45,31 @@ def test_one_system_alone(run: RunDir) -> None:
     assert (column.name, column.folder) == ("first", "test-cascade")
 
 
+@pytest.mark.parametrize(
+    ("joint", "made", "system"),
+    [
+        ({"started": "2026-01-01"}, {"started": "2026-01-02"}, "joint"),
+        ({"started": "2026-01-03"}, {"started": "2026-01-02"}, "cascade"),
+        ({}, {}, "joint"),
+        ({}, {"made_from": {"settings": {"model": "other/model", "system": None}}}, "other/model"),
+        ({}, {"made_from": {"settings": {"model": None, "system": "cascade"}}}, "cascade"),
+        (None, {"started": "2026-01-02"}, "cascade"),
+    ],
+)
+def test_what_a_folder_was_made_with(
+    new_run: MakeRun, joint: dict[str, str] | None, made: dict[str, Any], system: str
+) -> None:
+    run = new_run(count=1, systems=("joint",))
+    (run.path / "separated/test/stage.json").write_text(json.dumps(made))
+    if joint is None:
+        (run.path / "joint/model.safetensors").unlink()
+    else:
+        (run.path / "joint/stage.json").write_text(json.dumps(joint))
+    (column,) = collect([run.path], "test")
+    assert column.system == system and column.name == "run"
+    assert collect([run.path], "test", [system])[0].folder == "test"
+
+
 def test_runs_of_one_name_are_told_apart(run: RunDir, tmp_path: Path) -> None:
     twin = tmp_path / "first"
     twin.symlink_to(run.path)
@@ -54,7 +81,7 @@ def test_runs_of_one_name_are_told_apart(run: RunDir, tmp_path: Path) -> None:
     ("split", "systems", "line"),
     [
         ("dev", [], r"scores/dev: not scored \(found test, test-cascade\); run `sepasr score \S+ --split dev` first"),
-        ("test", ["joint"], r"test-joint: not scored .*; run `sepasr score \S+ --split test --system joint` first"),
+        ("dev", ["joint"], r"dev-joint: not scored .*; run `sepasr score \S+ --split dev --system joint` first"),
     ],
 )
 def test_what_was_not_scored(run: RunDir, split: str, systems: list[str], line: str) -> None:
