@@ -20,7 +20,7 @@ DASHES = ("", "7 3", "2 3", "9 3 2 3", "5 5", "1 2")
 MARKS = ("circle", "square", "triangle", "diamond", "cross", "bar")
 
 WIDTH, HEIGHT = 440, 290
-LEFT, RIGHT, TOP, BOTTOM = 56, 12, 12, 44
+LEFT, RIGHT, TOP, BOTTOM = 56, 22, 12, 44
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """What the page shows of single recordings: which ones, what was said and heard, and their sound."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -94,17 +94,21 @@ def _identity(mixture: Mixture) -> tuple[Any, ...]:
     return mixture.id, said, mixture.room, mixture.noise
 
 
-def choose(every: Sequence[Item], count: int) -> list[tuple[Item, str]]:
-    """Which recordings to hear: the worst third, the best third, and evenly chosen ones between them, worst first.
+def choose(every: Sequence[Item], count: int, wanted: Collection[str] = ()) -> list[tuple[Item, str]]:
+    """Which recordings to hear: the worst third, the best third, and others between them, worst first.
 
-    The worst is that of the highest WER, then of the least SI-SDR improvement, in the mean over columns.
+    The worst is that of the highest WER, then of the least SI-SDR improvement, in the mean over columns. Between them
+    the `wanted` come first, by their names; the rest is evenly chosen.
     """
     ranked = sorted(every, key=_quality)
     count = min(count, len(ranked))
     ends = -(-count // 3)
     tags = dict.fromkeys(range(len(ranked) - min(ends, count - min(ends, count)), len(ranked)), "best")
     tags |= dict.fromkeys(range(min(ends, count)), "worst")
-    between, left = range(ends, len(ranked) - ends), count - len(tags)
+    between = [place for place in range(len(ranked)) if place not in tags]
+    called = [place for place in between if ranked[place].name in wanted][: count - len(tags)]
+    tags |= dict.fromkeys(called, "")
+    between, left = [place for place in between if place not in tags], count - len(tags)
     tags |= {between[(2 * number + 1) * len(between) // (2 * left)]: "" for number in range(left)}
     return [(ranked[place], tags[place]) for place in sorted(tags)]
 

@@ -1,15 +1,24 @@
 """`sepasr report`: what runs hold as one page to look at, listen to and attach."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from sepasr_cli.errors import ArgumentError, SepasrError
 from sepasr_cli.files import write_text
 from sepasr_cli.progress import progress, say, warn
-from sepasr_cli.reporting import diagnoses as signs
 from sepasr_cli.reporting.collect import Scored, collect
-from sepasr_cli.reporting.details import Card, Detail, choose, detail, items, seconds_for
-from sepasr_cli.reporting.diagnoses import Diagnosis
+from sepasr_cli.reporting.details import Card, Detail, Item, choose, detail, items, seconds_for
+from sepasr_cli.reporting.diagnoses import (
+    Diagnosis,
+    artefacts,
+    clean_speech,
+    clipped,
+    crossed_words,
+    leaked_words,
+    mismatch,
+    unseen_conditions,
+)
 from sepasr_cli.reporting.figures import score_charts, training_charts
 from sepasr_cli.reporting.page import is_ours, render
 from sepasr_cli.reporting.plots import require_matplotlib, write_plots
@@ -48,7 +57,8 @@ def report(
         raise SepasrError(f"--out {page}: is there already and no report; give another file")
     columns = collect(runs, split, system)
     every = items(columns)
-    chosen = choose(every, recordings)
+    answers = diagnose(columns, every)
+    chosen = choose(every, recordings, {name for _, one in answers if one.found for name in one.recordings})
     seconds = seconds_for(chosen, columns)
     details = []
     with progress("report", len(chosen)) as advance:
@@ -61,7 +71,8 @@ def report(
         warn(f"{name}: {line}")
     training, spread = training_charts(columns), score_charts(columns)
     names = ", ".join(dict.fromkeys(column.run.path.resolve().name for column in columns))
-    text = render(names, split, columns, every, details, diagnose(columns, details), training, spread, seconds)
+    answers += [(column.name, clipped(_levels(slot, details))) for slot, column in enumerate(columns)]
+    text = render(names, split, columns, every, details, answers, training, spread, seconds)
     write_text(page, text)
     say(f"{page}: {len(every)} recordings, {len(details)} of them with sound, {len(text.encode()) / 1e6:.1f} MB")
     if plots is not None:
@@ -70,8 +81,11 @@ def report(
     return page
 
 
-def diagnose(columns: Sequence[Scored], details: Sequence[Detail]) -> list[tuple[str, Diagnosis]]:
-    """Ask every question about every column; the answer stands beside the column's name."""
+def diagnose(columns: Sequence[Scored], every: Sequence[Item]) -> list[tuple[str, Diagnosis]]:
+    """Ask every column what its scores and manifests can tell; each answer stands beside the column's name.
+
+    Recordings are named as the items are.
+    """
     found: list[tuple[str, Diagnosis]] = []
     for slot, column in enumerate(columns):
         records = list(column.recordings.values())
@@ -79,20 +93,22 @@ def diagnose(columns: Sequence[Scored], details: Sequence[Detail]) -> list[tuple
         recogniser = column.training.get("recognizer")
         clean = recogniser.dev.get("greedy_accuracy") if recogniser else None
         asked = [
-            signs.mismatch(records, clean),
-            signs.crossed_words(records, column.text),
-            signs.leaked_words(records, column.text),
-            signs.clipped(_levels(slot, details)),
-            signs.unseen_conditions(scored, column.seen, column.seen_rooms, records),
+            mismatch(records, clean),
+            crossed_words(records, column.text),
+            leaked_words(records, column.text),
+            unseen_conditions(scored, column.seen, column.seen_rooms, records),
         ]
         if column.system == "joint" and (joint := column.training.get("joint")):
             curve = joint.curve("dev", "clean_accuracy")
-            kept = joint.dev.get("clean_accuracy")
-            asked.append(signs.clean_speech(curve[0][1] if curve and curve[0][0] == 0 else None, kept))
+            before = curve[0][1] if curve and curve[0][0] == 0 else None
+            asked.append(clean_speech(before, joint.dev.get("clean_accuracy")))
         for other in columns:
             if other.run.path == column.run.path and (other.system, column.system) == ("cascade", "joint"):
-                asked.append(signs.artefacts(other.summary, column.summary, (other.name, column.name)))
-        found += [(column.name, one) for one in asked]
+                asked.append(artefacts(other.summary, column.summary, (other.name, column.name)))
+        names = {item.records[slot]["id"]: item.name for item in every if slot in item.records}
+        found += [
+            (column.name, replace(one, recordings=tuple(names[each] for each in one.recordings))) for one in asked
+        ]
     return found
 
 

@@ -31,6 +31,12 @@ def test_the_worst_the_best_and_some_between(count: int, total: int) -> None:
     assert tags == sorted(tags, key=["worst", "", "best"].index)
 
 
+def test_wanted_ones_come_before_others_between() -> None:
+    every = [item(number) for number in range(30)]
+    names = [one.name for one, _ in choose(every, 9, {"17", "11", "29", "gone"})]
+    assert len(names) == 9 and {"17", "11", "29"} <= set(names) and names[:3] == ["29", "28", "27"]
+
+
 def test_without_words_the_signals_rank() -> None:
     pair = [
         Item(str(gain), item(0).mixture, Path(), {0: {"wer": None, "si_sdr_improvement": gain}}) for gain in (5.0, -1.0)

@@ -1,12 +1,16 @@
 """`report`: what it writes where, what it refuses, and what goes on where one file is bad."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 
 from sepasr_cli.errors import ArgumentError, SepasrError
 from sepasr_cli.reporting.collect import collect
+from sepasr_cli.reporting.details import items
 from sepasr_cli.rundir import RunDir
 from sepasr_cli.stages.report import diagnose, report
 
@@ -72,10 +76,30 @@ def test_bad_audio_is_named_where_it_should_be_heard(new_run: MakeRun, capsys: p
 
 def test_every_question_is_asked_of_every_column(new_run: MakeRun) -> None:
     run = new_run(count=6)
-    asked = diagnose(collect([run.path], "test"), [])
+    columns = collect([run.path], "test")
+    asked = diagnose(columns, items(columns))
     joint = [one.name for column, one in asked if column == "run joint"]
     cascade = [one.name for column, one in asked if column == "run cascade"]
-    assert len(joint) == 7 and set(cascade) < set(joint) and len(cascade) == 5
+    assert len(joint) == 6 and set(cascade) < set(joint) and len(cascade) == 4
     found = {(column, one.name) for column, one in asked if one.found}
     assert ("run cascade", "Words wrong though well separated") in found
     assert ("run joint", "Words wrong though well separated") not in found
+
+
+def test_what_a_diagnosis_names_can_be_heard(new_run: MakeRun) -> None:
+    """The cascade's words are equally bad everywhere; the three that are named come first in the manifest."""
+    run = new_run(count=6, systems=("cascade",))
+    text = report([run.path], recordings=5).read_text("utf-8")
+    named = re.search(r"Words wrong though well separated.*?See (.*?)</p>", text, re.DOTALL)
+    assert named is not None and re.findall(r'<a href="#recording-\d">(\w+)</a>', named[1]) == [
+        "test_0",
+        "test_1",
+        "test_2",
+    ]
+
+
+def test_clipping_is_asked_of_what_is_heard(new_run: MakeRun) -> None:
+    run = new_run(count=2, systems=("joint",))
+    assert "0 of 6 signals clipped" in report([run.path]).read_text("utf-8")
+    soundfile.write(run.path / "separated/test/test_1_spk1.wav", np.sign(np.sin(np.arange(8000) / 9)), 8000)
+    assert "1 of 6 signals clipped" in report([run.path]).read_text("utf-8")
