@@ -68,4 +68,13 @@ class _Linear(torch.autograd.Function):
 
 
 def _product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+    lead, rows = x.shape[:-1], x.reshape(-1, x.shape[-1])
+    found = torch.ops.mkldnn._linear_pointwise(_plain(rows), _plain(weight), bias, "none", [], "")
+    return found.view(*lead, -1)
+
+
+def _plain(matrix: Tensor) -> Tensor:
+    """A matrix whose rows or columns lie one after the other without overlap: others fall to a reference of oneDNN."""
+    (rows, columns), (down, across) = matrix.shape, matrix.stride()
+    plain = (across == 1 and down >= columns) or (down == 1 and across >= rows)
+    return matrix if plain else matrix.contiguous()

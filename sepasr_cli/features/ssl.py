@@ -6,6 +6,7 @@ The layers of WavLM, HuBERT, wav2vec 2.0 (XLS-R, MMS), data2vec or their kin are
 
 import json
 import math
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from typing_extensions import Self
 
 from sepasr_cli.errors import SepasrError
+from sepasr_cli.features import wavlm
 from sepasr_cli.hub import quiet, unavailable
 from sepasr_cli.settings import Settings
 
@@ -149,17 +151,26 @@ class SSLFeatures(nn.Module):
     def _mixed(self, audio: Tensor, mask: Tensor | None) -> Tensor:
         """The chosen layer, or the weighted sum of several, (B, T, D)."""
         if not self.layers:
+            if wavlm.applies(self.model):
+                return wavlm.convolved(self.model.feature_extractor, audio).float()
             return self.model.feature_extractor(audio).transpose(1, 2)
+        shares = self.layer_weights.softmax(-1) if self.layer_weights is not None else audio.new_ones(1)
+        total: Tensor | None = None
+        for number, hidden in enumerate(self._hidden(audio, mask)):
+            for share in (share for share, layer in zip(shares, self.layers, strict=True) if layer == number):
+                total = share * hidden if total is None else total + share * hidden
+            if number == max(self.layers):  # those after it need not be computed
+                break
+        assert total is not None
+        return total
+
+    def _hidden(self, audio: Tensor, mask: Tensor | None) -> Iterable[Tensor]:
+        """The input of the first layer and what each of them gives, (B, T, D)."""
+        if wavlm.applies(self.model):
+            return wavlm.hidden_layers(self.model, audio, mask)
         output = self.model(audio, attention_mask=mask, output_hidden_states=True)
         # Where a last normalisation follows the layers, hidden_states may end before it; the last layer is after it.
-        hidden = [*output.hidden_states[:-1], output.last_hidden_state]
-        if self.layer_weights is None:
-            return hidden[self.layers[0]]
-        weights = self.layer_weights.softmax(-1)
-        total = weights[0] * hidden[self.layers[0]]
-        for weight, layer in zip(weights[1:], self.layers[1:], strict=True):
-            total = total + weight * hidden[layer]
-        return total
+        return [*output.hidden_states[:-1], output.last_hidden_state]
 
     def _one_length_at_a_time(self, audio: Tensor, lengths: Tensor, frame_lengths: Tensor) -> Tensor:
         """Examples of one length together, unpadded: padding would change the normalisation over time."""
