@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from sepasr_cli import audio
 from sepasr_cli.errors import SepasrError
 from sepasr_cli.files import fingerprint
+from sepasr_cli.heap import keep_heap
 from sepasr_cli.scoring.signals import SIGNAL_METRICS, SignalScore, score_signals
 from sepasr_cli.transcripts import Segment
 
@@ -57,6 +58,7 @@ class SignalsScored:
 
 def score_files(files: SignalFiles, metrics: Collection[str] = SIGNAL_METRICS) -> tuple[str, SignalsScored | str]:
     """A recording's id with its scores, or with the reason why there are none, as one line."""
+    keep_heap()
     try:
         references, rate = _read(files.references, files.microphone)
         estimates, estimates_rate = _read(files.estimates, 0)

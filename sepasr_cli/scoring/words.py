@@ -23,9 +23,9 @@ WordMetric = Literal["wer", "cer", "cpwer", "orcwer", "tcpwer"]
 WORD_METRICS: tuple[WordMetric, ...] = get_args(WordMetric)
 #: Seconds by which a word may be off in tcpWER, as in the CHiME-8 challenge.
 COLLAR = 5.0
-#: Steps of an exact ORC-WER that are still worth waiting for, about ten seconds.
-ORC_STEPS = 5e8
-ORC_GREEDY = "orcwer: found greedily, at least as high as the exact one (too long to compute)"
+#: States of an exact ORC-WER, words of the streams multiplied, by segments of the reference: half a GB, two seconds.
+ORC_STATES = 3e7
+ORC_GREEDY = "orcwer: found greedily, at least as high as the exact one (too large to compute)"
 
 
 @dataclass(frozen=True)
@@ -222,7 +222,7 @@ def _meeteval(
         if not said or not any(streams.values()):
             # MeetEval's exact ORC-WER fails where one side is empty.
             rates["orcwer"] = ErrorRate(0, _length(said), sum(streams.values()), _length(said))
-        elif _length(said) * prod(length + 1 for length in streams.values()) > ORC_STEPS or len(streams) > 10:
+        elif len(said) * prod(length + 1 for length in streams.values()) > ORC_STATES or len(streams) > 10:
             rates["orcwer"] = _rate(wer.greedy_orc_word_error_rate(wanted, given))
             undefined.append(ORC_GREEDY)
         else:

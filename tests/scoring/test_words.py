@@ -140,7 +140,7 @@ def test_an_orcwer_too_long_to_compute_is_found_greedily(monkeypatch: pytest.Mon
     draw = random.Random(2)
     reference, hypothesis = meeting(draw, 3), meeting(draw, 2)
     exact, _ = score_transcripts(reference, hypothesis)
-    monkeypatch.setattr(words, "ORC_STEPS", 1)
+    monkeypatch.setattr(words, "ORC_STATES", 1)
     greedy, _ = score_transcripts(reference, hypothesis)
     assert greedy.orcwer.errors >= exact.orcwer.errors
     assert greedy.undefined == (words.ORC_GREEDY,)
