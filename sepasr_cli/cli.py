@@ -531,15 +531,18 @@ def compare(
     )
 
 
-@app.command(epilog="Examples: `sepasr info runs/an4`, `sepasr info meeting.wav`, `sepasr info texts/meeting.json`")
+@app.command(epilog="Examples: `sepasr info runs/an4`, `sepasr info meeting.wav`, `sepasr info recipes`")
 def info(
     thing: Annotated[
         Path,
-        typer.Argument(metavar="THING", help="Run, saved model, manifest, transcript, audio file or folder of audio."),
+        typer.Argument(
+            metavar="THING",
+            help="Run, model, recipe, manifest, transcript, audio file, folder of recipes or audio.",
+        ),
     ],
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """What a run, model, manifest, transcript or audio file is."""
+    """What a run, model, recipe, manifest, transcript or audio file is."""
     from sepasr_cli.stages.info import info as stage
 
     stage(thing, json=json)

@@ -1,4 +1,4 @@
-"""`sepasr info`: what a run, model, manifest, transcript or audio file is."""
+"""`sepasr info`: what a run, model, recipe, manifest, transcript or audio file is."""
 
 import json as json_text
 from collections.abc import Iterator
@@ -8,6 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from sepasr_cli import audio
 from sepasr_cli.errors import SepasrError
 from sepasr_cli.rundir import RunDir
 from sepasr_cli.transcripts import FORMATS
@@ -18,17 +19,18 @@ def info(thing: Path | str, json: bool = False) -> dict[str, Any]:
 
     A run: its stages, what its recipe changes, trainings, models, data and scores. A saved model: sizes, settings and
     origin. A manifest or folder of audio: hours, speakers, overlap, rates, channels. A transcript: who says how much.
-    An audio file: format, length, levels.
+    An audio file: format, length, levels. A recipe: data and models; a folder of recipes: a line for each.
 
     Args:
-        thing: a run directory, saved model folder, manifest, transcript, audio file, or folder of audio.
+        thing: a run directory, saved model folder, recipe, manifest, transcript, audio file, or folder of recipes or
+            audio.
         json: print JSON instead, with everything that is known.
 
     Returns:
         The facts, plain data.
 
     Raises:
-        SepasrError: where it is none of these, or broken.
+        SepasrError: where it is none of these, or broken; after a list of recipes, where some are not valid.
     """
     path = Path(thing)
     facts = {"name": str(thing), **_describe(path)}
@@ -36,6 +38,8 @@ def info(thing: Path | str, json: bool = False) -> dict[str, Any]:
         print(json_text.dumps(facts, indent=2, ensure_ascii=False))
     else:
         print("\n".join(_lines(facts)))
+    if wrong := facts.get("not_valid"):
+        raise SepasrError(f"{len(wrong)} of {len(facts['recipes'])} recipes are not valid: {', '.join(wrong)}")
     return facts
 
 
@@ -50,11 +54,19 @@ def _describe(path: Path) -> dict[str, Any]:
             from sepasr_cli.inspection.run import describe_model
 
             return describe_model(path)
+        from sepasr_cli.inspection.recipes import describe_recipes, find_recipes
         from sepasr_cli.inspection.sound import describe_folder
 
+        recipes = find_recipes(path)
+        if recipes and not audio.find(path):
+            return describe_recipes(path, recipes)
         return describe_folder(path)
     if not path.exists():
         raise SepasrError(f"{path}: no such file or folder; check the path")
+    if path.suffix.lower() in (".yaml", ".yml"):
+        from sepasr_cli.inspection.recipes import describe_recipe
+
+        return describe_recipe(path)
     from sepasr_cli.inspection.sound import describe_audio, describe_manifest, describe_transcript
 
     if path.suffix.lower() == ".jsonl":

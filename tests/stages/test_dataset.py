@@ -149,7 +149,7 @@ def test_a_manifest_leads_nowhere_else(publish: Publish, tmp_path: Path, name: s
         read_manifest(run.manifest("test"), Mixture)
 
 
-def test_a_set_for_evaluation_alone(publish: Publish, tmp_path: Path) -> None:
+def test_a_set_for_evaluation_alone(publish: Publish, tmp_path: Path, joint_folder: Path) -> None:
     publish("libricss", tmp_path / "data", 16000)
     dataset = "{kind: libricss, path: data, conditions: [OV10], sessions: {test: [0, 1]}}"
     run = RunDir(tmp_path / "run")

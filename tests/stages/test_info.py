@@ -140,3 +140,40 @@ def test_what_is_none_of_these_is_one_line(tmp_path: Path, name: str, text: str 
     with pytest.raises(SepasrError) as caught:
         info(tmp_path / name)
     assert str(caught.value).replace(f"{tmp_path}/", "").startswith(message)
+
+
+def test_recipes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a/one.yaml").write_text(
+        "# The one.\nsample_rate: 16000\ndataset: {kind: whamr, path: x, room: anechoic}\n"
+    )
+    (tmp_path / "two.yaml").write_text("base: a/one.yaml\nrecognition: {features: {kind: filterbank}}\n")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/recipe.yaml").write_text("seed: 1\n")
+    facts = info(tmp_path)
+    assert (facts["kind"], facts["valid"]) == ("recipes", 2)
+    assert facts["recipes"][0] == {
+        "recipe": "a/one.yaml",
+        "valid": True,
+        "data": "whamr",
+        "sample_rate": 16000,
+        "microphones": 2,
+        "separator": "tfgridnet",
+        "features": "microsoft/wavlm-large",
+        "what_for": "The one.",
+    }
+    assert facts["recipes"][1]["features"] == "filterbank" and facts["recipes"][1]["what_for"] is None
+    assert len([line for line in capsys.readouterr().out.splitlines() if ".yaml" in line]) == 2
+    assert info(tmp_path / "a/one.yaml") == {
+        **{key: value for key, value in facts["recipes"][0].items() if key not in ("recipe", "valid")},
+        "kind": "recipe",
+        "name": str(tmp_path / "a/one.yaml"),
+    }
+    (tmp_path / "two.yaml").write_text("sed: 1\n")
+    capsys.readouterr()
+    with pytest.raises(SepasrError, match=r"1 of 2 recipes are not valid: two\.yaml"):
+        info(tmp_path)
+    said = capsys.readouterr().out
+    assert "unknown key 'sed', is seed meant?" in said and "The one." in said
+    with pytest.raises(SepasrError, match="unknown key 'sed'"):
+        info(tmp_path / "two.yaml")
