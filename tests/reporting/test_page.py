@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import json
 import re
 from collections.abc import Callable
 from html.parser import HTMLParser
@@ -59,6 +60,30 @@ def test_words_of_the_run_are_words_on_the_page(page: str) -> None:
     assert sum(word == CRUEL for word in parsed.words) > 4
     assert [tag for tag, _ in parsed.found].count("script") == 1
     assert not any(name.startswith("on") for _, attributes in parsed.found for name in attributes)
+
+
+def test_names_are_harmless_wherever_they_stand(new_run: MakeRun) -> None:
+    """Ids, speakers and the run's own name, in the table, in labels, in links and in charts."""
+    cruel = """'"><img src=x onerror=alert(1)></script><script>alert(2)</script>{{ 7 * 7 }}"""
+    run = new_run(count=6, systems=("joint", "cascade"))
+    for path in [*run.path.rglob("*.jsonl"), *run.path.rglob("transcripts.json")]:
+        text = path.read_text("utf-8")
+        for name in ("test_0", "ann"):
+            told = json.dumps(f"{name}{cruel}")
+            text = re.sub(rf'("(?:id|session_id|speaker)": ?)"{name}"', lambda found, told=told: found[1] + told, text)
+        path.write_text(text, "utf-8")
+    moved = run.path.rename(run.path.with_name("<b>run"))
+    page = report([moved]).read_text("utf-8")
+    parsed = Parsed(page)
+    assert f"test_0{cruel}" in parsed.words and f"ann{cruel}" in parsed.words and "<b>run joint" in parsed.words
+    assert [tag for tag, _ in parsed.found].count("script") == 1 and not {"img", "b>run"} & {
+        tag for tag, _ in parsed.found
+    }
+    assert not any(name.startswith("on") for _, attributes in parsed.found for name in attributes)
+    speakers = [
+        json.loads(attributes["data-speakers"] or "") for _, attributes in parsed.found if "data-speakers" in attributes
+    ]
+    assert speakers == [[f"ann{cruel}", "bob"]] * 6
 
 
 def test_nothing_is_fetched_and_nothing_else_runs(page: str) -> None:
