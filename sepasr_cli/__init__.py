@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from sepasr_cli.stages.info import info
     from sepasr_cli.stages.joint_finetune import joint_finetune
     from sepasr_cli.stages.pretrain_asr import pretrain_asr
+    from sepasr_cli.stages.pretrain_lm import pretrain_lm
     from sepasr_cli.stages.pretrain_sep import pretrain_sep
     from sepasr_cli.stages.report import report
     from sepasr_cli.stages.score import score
@@ -31,6 +32,7 @@ __all__ = [
     "info",
     "joint_finetune",
     "pretrain_asr",
+    "pretrain_lm",
     "pretrain_sep",
     "report",
     "score",

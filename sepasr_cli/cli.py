@@ -256,6 +256,22 @@ def pretrain_asr(
     stage(run, **_training(recipe, overrides, device, max_minutes, skip_bad, restart))
 
 
+@app.command(epilog="Example: `sepasr pretrain-lm runs/an4 --set pretrain_lm.text=[texts/news.txt]`")
+def pretrain_lm(
+    run: Run,
+    recipe: RecipeFile = None,
+    overrides: Overrides = None,
+    device: Device = DeviceName.auto,
+    max_minutes: MaxMinutes = None,
+    skip_bad: SkipBad = False,
+    restart: Restart = False,
+) -> None:
+    """Train the language model that the search asks beside the recogniser, on transcripts and text files."""
+    from sepasr_cli.stages.pretrain_lm import pretrain_lm as stage
+
+    stage(run, **_training(recipe, overrides, device, max_minutes, skip_bad, restart))
+
+
 @app.command(epilog="Example: `sepasr joint-finetune runs/an4 --set joint_finetune.separation_weight=0.1`")
 def joint_finetune(
     run: Run,
@@ -349,6 +365,17 @@ def transcribe(
         Decoding | None, typer.Option(help="How to search for words.", show_default="as the run's recipe says")
     ] = None,
     beam: Annotated[int | None, typer.Option(help="Hypotheses kept while searching.", min=1)] = None,
+    language_model: Annotated[
+        str | None,
+        typer.Option(
+            help="Language model to search with: a run, a saved folder or a Hugging Face name.",
+            show_default="the run's or the model's own, where there is one",
+        ),
+    ] = None,
+    lm_weight: Annotated[
+        float | None,
+        typer.Option(help="Weight of the language model, 0: none.", min=0, show_default="the recipe's, or 1"),
+    ] = None,
     word_times: Annotated[
         bool, typer.Option("--word-times", help="Find out when each word was said, and how sure it is.")
     ] = False,
@@ -378,6 +405,8 @@ def transcribe(
         channels=channels,
         decoding=decoding.value if decoding else None,
         beam=beam,
+        language_model=language_model,
+        lm_weight=lm_weight,
         word_times=word_times,
         speaker_names=speaker_names,
         speakers=speakers,

@@ -16,6 +16,7 @@ from sepasr_cli.errors import ArgumentError, SepasrError
 from sepasr_cli.files import fingerprint
 from sepasr_cli.manifest import Reference
 from sepasr_cli.recognition.beam_search import DecodingConfig
+from sepasr_cli.recognition.language_model import LanguageModelConfig
 from sepasr_cli.recognition.recognizer import RecognizerConfig
 from sepasr_cli.scoring.normalisation import Normalisation
 from sepasr_cli.separation import SeparatorConfig
@@ -23,7 +24,7 @@ from sepasr_cli.separation.mask_mvdr import MaskMVDRConfig
 from sepasr_cli.separation.tfgridnet import TFGridNetConfig
 from sepasr_cli.settings import Settings, validate
 from sepasr_cli.simulation.config import SimulationConfig
-from sepasr_cli.training.tasks import JointFinetuneConfig, PretrainAsrConfig, PretrainSepConfig
+from sepasr_cli.training.tasks import JointFinetuneConfig, PretrainAsrConfig, PretrainLmConfig, PretrainSepConfig
 
 
 class Corpora(Settings):
@@ -55,8 +56,10 @@ class Recipe(Settings):
     simulation: SimulationConfig = SimulationConfig()
     separation: SeparatorConfig = TFGridNetConfig()
     recognition: RecognizerConfig = RecognizerConfig()
+    language_model: LanguageModelConfig = LanguageModelConfig()
     pretrain_sep: PretrainSepConfig = PretrainSepConfig()
     pretrain_asr: PretrainAsrConfig = PretrainAsrConfig()
+    pretrain_lm: PretrainLmConfig = PretrainLmConfig()
     joint_finetune: JointFinetuneConfig = JointFinetuneConfig()
     decoding: DecodingConfig = DecodingConfig()
     scoring: ScoringConfig = ScoringConfig()
@@ -277,7 +280,7 @@ def _merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
 
 
 def _change_paths(values: dict[str, Any], change: Callable[[str, str], str]) -> None:
-    """Put `change(key, path)` in the place of the paths of corpora, speaker lists, noise and local models."""
+    """Put `change(key, path)` in the place of the paths of corpora, speaker lists, texts, noise and local models."""
     corpora = values.get("corpora")
     for split in corpora.values() if isinstance(corpora, dict) else ():
         for corpus in split if isinstance(split, list) else ():
@@ -290,6 +293,10 @@ def _change_paths(values: dict[str, Any], change: Callable[[str, str], str]) -> 
         if isinstance(values.get(part), dict):
             _change(values[part].get(key), names, change)
     _change(values.get("joint_finetune"), ("recognizer",), change)
+    texts = values.get("pretrain_lm")
+    for key in ("text", "dev_text"):
+        if isinstance(texts, dict) and isinstance(texts.get(key), list):
+            texts[key] = [change(key, path) if isinstance(path, str) else path for path in texts[key]]
 
 
 def _change(values: Any, keys: Sequence[str], change: Callable[[str, str], str]) -> None:

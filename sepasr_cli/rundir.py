@@ -25,7 +25,13 @@ if TYPE_CHECKING:
     from sepasr_cli.recipe import Recipe
 
 #: Folder of each stage that makes something, and the command that makes it.
-COMMANDS = {"data": "simulate", "separator": "pretrain-sep", "recognizer": "pretrain-asr", "joint": "joint-finetune"}
+COMMANDS = {
+    "data": "simulate",
+    "separator": "pretrain-sep",
+    "recognizer": "pretrain-asr",
+    "language_model": "pretrain-lm",
+    "joint": "joint-finetune",
+}
 
 
 def is_main_process() -> bool:
@@ -143,7 +149,7 @@ class RunDir:
             )
 
     def require_model(self, folder: str) -> Path:
-        """The folder of a trained model: separator, recognizer or joint.
+        """The folder of a trained model: separator, recognizer, language_model or joint.
 
         Raises:
             SepasrError: naming the command that makes it.

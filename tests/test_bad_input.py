@@ -310,6 +310,7 @@ SPOILS: dict[str, Callable[[], object]] = {
     "run: one split missing": remove("run/data/dev.jsonl"),
     "run: no separator": remove("run/separator"),
     "run: no recogniser": remove("run/recognizer"),
+    "run: a text of other letters": write("whisper.txt", "why\n"),
     "run: the data changed": lambda: Path("run/data/train.jsonl").write_text(
         Path("run/data/train.jsonl").read_text().splitlines(True)[0]
     ),

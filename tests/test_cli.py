@@ -21,6 +21,7 @@ COMMANDS = (
     "simulate",
     "pretrain-sep",
     "pretrain-asr",
+    "pretrain-lm",
     "joint-finetune",
     "separate",
     "transcribe",

@@ -28,7 +28,7 @@ from sepasr_cli.datasets.wsj0_2mix import WSJ0MixSources
 from sepasr_cli.features import FilterbankConfig, SSLConfig
 from sepasr_cli.manifest import BankRoom, Mixture, Separated, Source
 from sepasr_cli.recipe import Corpora, Recipe, ScoringConfig, load_recipe
-from sepasr_cli.recognition import DecodingConfig, RecognizerConfig
+from sepasr_cli.recognition import DecodingConfig, LanguageModelConfig, RecognizerConfig
 from sepasr_cli.recognition.conformer import ConformerConfig
 from sepasr_cli.recognition.recognizer import SpecAugmentConfig
 from sepasr_cli.recognition.transformer_decoder import TransformerDecoderConfig
@@ -49,7 +49,7 @@ from sepasr_cli.simulation.config import (
     SyntheticNoise,
 )
 from sepasr_cli.training.loop import LoopConfig
-from sepasr_cli.training.tasks import JointFinetuneConfig, PretrainAsrConfig, PretrainSepConfig
+from sepasr_cli.training.tasks import JointFinetuneConfig, PretrainAsrConfig, PretrainLmConfig, PretrainSepConfig
 
 ROOT = Path(__file__).parents[1]
 PAGES = [
@@ -98,9 +98,11 @@ TABLES: dict[type[Settings], type[Settings] | None] = {
     ConformerConfig: None,
     TransformerEncoderConfig: None,
     TransformerDecoderConfig: None,
+    LanguageModelConfig: None,
     LoopConfig: None,
     PretrainSepConfig: LoopConfig,
     PretrainAsrConfig: LoopConfig,
+    PretrainLmConfig: LoopConfig,
     JointFinetuneConfig: LoopConfig,
     DecodingConfig: None,
     ScoringConfig: None,

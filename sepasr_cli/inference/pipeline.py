@@ -26,6 +26,7 @@ from sepasr_cli.inference.summary import Summary
 from sepasr_cli.inference.voices import Voices
 from sepasr_cli.joint import AnyRecognizer, JointModel
 from sepasr_cli.recognition.beam_search import DecodingConfig
+from sepasr_cli.recognition.language_model import LanguageModel
 from sepasr_cli.recognition.recognizer import Hypothesis, Recognizer
 from sepasr_cli.separation import MaskMVDR, Separator
 from sepasr_cli.transcripts import Segment
@@ -51,6 +52,7 @@ class Pipeline:
         batch: windows at once.
         word_times: whether transcripts tell when each word was said.
         precision: of the separator and of what recognises, but for the search, which is always exact.
+        language_model: what the search asks beside the recogniser, on the same device.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class Pipeline:
         batch: int = BATCH,
         word_times: bool = False,
         precision: Precision = "fp32",
+        language_model: LanguageModel | None = None,
     ) -> None:
         self.model = model.eval()
         self.separator: Separator = model.separator if isinstance(model, JointModel) else model
@@ -69,7 +72,7 @@ class Pipeline:
         self.decoding = decoding or DecodingConfig()
         self.sample_rate = self.separator.config.sample_rate
         self.window, self.overlap = round(window * self.sample_rate), round(overlap * self.sample_rate)
-        self.batch, self.word_times = batch, word_times
+        self.batch, self.word_times, self.language_model = batch, word_times, language_model
         self.device = next(model.parameters()).device
         self.precision = pick_precision(precision, self.device)
 
@@ -93,10 +96,13 @@ class Pipeline:
 
     def fingerprint(self) -> str:
         """Sixteen hexadecimal digits that change with the weights or the configuration."""
-        digest = hashlib.sha256(self.model.config.model_dump_json().encode())
-        for name, value in sorted(self.model.own_state().items()):
-            digest.update(name.encode())
-            digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+        digest = hashlib.sha256()
+        for model in (self.model, self.language_model):
+            if model is not None:
+                digest.update(model.config.model_dump_json().encode())
+                for name, value in sorted(model.own_state().items()):
+                    digest.update(name.encode())
+                    digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
         return digest.hexdigest()[:16]
 
     def prepare(self, path: Path, channels: Sequence[int] | None = None) -> Recording:
@@ -202,7 +208,7 @@ class Pipeline:
             padded = pad_sequence([torch.from_numpy(one) for one in speech], batch_first=True).to(self.device)
             lengths = torch.tensor([len(one) for one in speech], device=self.device)
             with self._computing():
-                said = self.recognizer.transcribe(padded, lengths, self.decoding, word_times=self.word_times)
+                said = self.recognizer.transcribe(padded, lengths, self.decoding, self.language_model, self.word_times)
             yield from zip(spans, said, strict=True)
             queue = queue[count:]
 

@@ -10,18 +10,22 @@ import torch
 
 from sepasr_cli.errors import SepasrError
 from sepasr_cli.joint import AnyRecognizer, JointModel
+from sepasr_cli.recognition.language_model import LanguageModel
 from sepasr_cli.recognition.ready_made import PretrainedCTC, is_ready_made, load_ready_made
 from sepasr_cli.recognition.recognizer import Recognizer
 from sepasr_cli.rundir import RunDir
-from sepasr_cli.saved_model import SavedModel, local_folder, read_config
+from sepasr_cli.saved_model import CONFIG, WEIGHTS, SavedModel, local_folder, read_config
 from sepasr_cli.separation import Separator
 from sepasr_cli.separation.mask_mvdr import MaskMVDR
 from sepasr_cli.separation.tfgridnet import TFGridNet
 
 System = Literal["joint", "cascade"]
 
+#: Folder of the language model in a run directory, and beside the weights of a saved model.
+LANGUAGE_MODEL = "language_model"
+
 MODELS: dict[str, type[SavedModel]] = {
-    model.kind: model for model in (TFGridNet, MaskMVDR, Recognizer, PretrainedCTC, JointModel)
+    model.kind: model for model in (TFGridNet, MaskMVDR, Recognizer, PretrainedCTC, LanguageModel, JointModel)
 }
 
 
@@ -111,6 +115,30 @@ def load_recognizer(name: str, sample_rate: int) -> AnyRecognizer:
     if not isinstance(found, Recognizer):
         raise SepasrError(f"{folder}: holds a {found.kind}; expected a recogniser")
     return found
+
+
+def load_language_model(name: str, device: torch.device | str = "cpu") -> LanguageModel:
+    """The language model of a run directory, a saved folder or a Hugging Face name.
+
+    Raises:
+        SepasrError: where there is none.
+    """
+    run = _as_run(name)
+    folder = run.require_model(LANGUAGE_MODEL) if run is not None else local_folder(name)
+    if (folder / LANGUAGE_MODEL / CONFIG).is_file():
+        folder = folder / LANGUAGE_MODEL
+    found = load_model(str(folder))
+    if not isinstance(found, LanguageModel):
+        raise SepasrError(f"{folder}: holds a {found.kind}; expected a language model, as `sepasr pretrain-lm` makes")
+    return found.to(device).eval()
+
+
+def language_model_of(model: str | None) -> str | None:
+    """The language model that a run has, or that a saved model keeps beside its weights; None where there is none."""
+    if model is None:
+        return None
+    folder = Path(model) if Path(model).is_dir() else local_folder(model)
+    return str(folder / LANGUAGE_MODEL) if (folder / LANGUAGE_MODEL / WEIGHTS).is_file() else None
 
 
 def _as_run(model: str | None) -> RunDir | None:

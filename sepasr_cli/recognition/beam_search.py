@@ -23,14 +23,16 @@ HOPELESS, LENGTHS_ON_END = 10.0, 3
 
 
 class DecodingConfig(Settings):
-    """How transcripts are found; the defaults are those of arXiv 2307.12231 (whose language model weight is 1)."""
+    """How transcripts are found; the defaults are those of arXiv 2307.12231."""
 
     method: Literal["beam", "greedy", "attention"] = Field(
         "beam", description="beam: CTC and attention together; greedy: the best CTC token a frame; attention: alone"
     )
     beam: int = Field(10, gt=0)
     ctc_weight: float = Field(0.3, ge=0, le=1)
-    lm_weight: float = Field(0.0, ge=0)
+    lm_weight: float | None = Field(
+        None, ge=0, description="of the language model; null: 1 where there is one, which is then used"
+    )
     length_bonus: float = Field(0.0, description="added to the score for each token, the end included")
     max_length_ratio: float = Field(1.0, gt=0, description="most tokens, relative to the encoder's frames")
     min_length_ratio: float = Field(0.0, ge=0, le=1, description="fewest tokens, relative to the encoder's frames")
@@ -43,6 +45,12 @@ class DecodingConfig(Settings):
     detect_end: bool = Field(
         True, description="stop where sentences that end at the last lengths are hopeless, even if longer ones may win"
     )
+
+    def language_model_weight(self, present: bool) -> float:
+        """The weight in force where a language model is `present` or not."""
+        if self.method == "greedy":
+            return 0.0
+        return float(present) if self.lm_weight is None else self.lm_weight
 
     def candidates(self, vocabulary: int) -> int:
         """How many tokens CTC scores after each hypothesis."""

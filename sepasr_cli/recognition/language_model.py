@@ -40,6 +40,7 @@ class LanguageModel(SavedModel[LanguageModelConfig]):
     """
 
     kind: ClassVar[str] = "language_model"
+    usage: ClassVar[str] = "transcribe INPUT --model MODEL --language-model FOLDER"
     Config: ClassVar = LanguageModelConfig
 
     def __init__(self, config: LanguageModelConfig) -> None:

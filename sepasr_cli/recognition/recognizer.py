@@ -257,10 +257,11 @@ class Recognizer(SavedModel[RecognizerConfig]):
     def _check_decoding(self, decoding: DecodingConfig, language_model: LanguageModel | None) -> None:
         if decoding.method == "attention" and self.decoder is None:
             raise SepasrError("method is attention, but the recogniser was trained with CTC alone; use beam or greedy")
-        if decoding.method == "greedy" or decoding.lm_weight == 0:
+        weight = decoding.language_model_weight(language_model is not None)
+        if weight == 0:
             return
         if language_model is None:
-            raise SepasrError(f"lm_weight is {decoding.lm_weight:g} without a language model; give one, or lm_weight 0")
+            raise SepasrError(f"lm_weight is {weight:g} without a language model; give one, or lm_weight 0")
         if language_model.vocabulary != self.vocabulary:
             raise SepasrError("the language model's vocabulary is not the recogniser's; train it on the same tokens")
 
@@ -277,8 +278,9 @@ class Recognizer(SavedModel[RecognizerConfig]):
             ctc_weight = 1.0
         elif ctc_weight < 1:
             weighted.append(Weighted(self.decoder, self.decoder.start(encoded, frames), 1 - ctc_weight))
-        if language_model is not None and decoding.lm_weight > 0:
-            weighted.append(Weighted(language_model, language_model.start(), decoding.lm_weight))
+        lm_weight = decoding.language_model_weight(language_model is not None)
+        if language_model is not None and lm_weight > 0:
+            weighted.append(Weighted(language_model, language_model.start(), lm_weight))
         boundary = self.vocabulary.boundary_id
         ctc = CTCPrefixScorer(log_probs, frames, boundary) if ctc_weight > 0 else None
         return beam_search(frames, boundary, decoding, weighted, ctc, ctc_weight)

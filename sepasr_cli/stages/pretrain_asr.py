@@ -16,7 +16,7 @@ from sepasr_cli.recognition.recognizer import Recognizer
 from sepasr_cli.recognition.tokens import Vocabulary
 from sepasr_cli.rundir import RunDir
 from sepasr_cli.stages.training import goal_and_settings, open_run, seed_weights, train_model, training_utterances
-from sepasr_cli.training.data import Speech, corpus_speech, reference_speech
+from sepasr_cli.training.data import LabelledSpeech, Speech, corpus_speech, reference_speech
 from sepasr_cli.training.tasks import RecognitionTask
 
 
@@ -52,33 +52,18 @@ def pretrain_asr(
         "pretrain_asr": settings,
         "seed": resolved.seed,
     }
-    inputs = {}
-    spoken = []
-    if "corpus" in config.speech:
-        utterances = [utterance for utterance in training_utterances(resolved, skip_bad) if utterance.text]
-        if not utterances:
-            raise SepasrError("corpora.train: no utterance has a transcript; the recogniser needs some, add a corpus")
-        inputs["training utterances"] = fingerprint([[one.id, one.text, one.duration] for one in utterances])
-        spoken += corpus_speech(utterances, resolved.sample_rate)
-    for reference in config.speech:
-        if reference != "corpus":
-            train_manifest = directory.require_manifest("train")
-            inputs["train mixtures"] = fingerprint(train_manifest)
-            spoken += reference_speech(train_manifest, reference)
+    spoken, inputs = training_speech(directory, resolved, skip_bad)
     with directory.stage("recognizer", settings, inputs, goal, restart) as stage:
         directory.write_recipe(resolved)
         if stage.finished:
             return
-        vocabulary = Vocabulary.train(
-            [item.text for item in spoken],
-            resolved.recognition.tokens,
-            resolved.recognition.bpe_size,
-        )
+        vocabulary = training_vocabulary(resolved, spoken)
         seed_weights(resolved, "recognizer")
         model = Recognizer(resolved.recognition.model_copy(update={"vocabulary": vocabulary}))
         vocabulary.save_text(directory.path / "recognizer" / "tokens.txt")
         train = Speech(spoken, vocabulary, batch_size=config.batch_size, seed=resolved.seed, speeds=config.speeds)
-        dev = _validation(directory, resolved, vocabulary, skip_bad)
+        dev_speech = validation_speech(directory, resolved, skip_bad)
+        dev = Speech(dev_speech, vocabulary, batch_size=config.batch_size, seed=resolved.seed)
         if model.normalisation.kind == "global":
             _measure(model, train, config.batch_size, device)
         task = RecognitionTask(model)
@@ -94,6 +79,28 @@ def pretrain_asr(
             device,
             max_minutes,
         )
+
+
+def training_speech(run: RunDir, recipe: Recipe, skip_bad: bool) -> tuple[list[LabelledSpeech], dict[str, str]]:
+    """What the recogniser learns from, and fingerprints of where that comes from."""
+    inputs, spoken = {}, []
+    if "corpus" in recipe.pretrain_asr.speech:
+        utterances = [utterance for utterance in training_utterances(recipe, skip_bad) if utterance.text]
+        if not utterances:
+            raise SepasrError("corpora.train: no utterance has a transcript; the recogniser needs some, add a corpus")
+        inputs["training utterances"] = fingerprint([[one.id, one.text, one.duration] for one in utterances])
+        spoken += corpus_speech(utterances, recipe.sample_rate)
+    for reference in recipe.pretrain_asr.speech:
+        if reference != "corpus":
+            manifest = run.require_manifest("train")
+            inputs["train mixtures"] = fingerprint(manifest)
+            spoken += reference_speech(manifest, reference)
+    return spoken, inputs
+
+
+def training_vocabulary(recipe: Recipe, spoken: Sequence[LabelledSpeech]) -> Vocabulary:
+    """The tokens that the recogniser's training text gives."""
+    return Vocabulary.train([item.text for item in spoken], recipe.recognition.tokens, recipe.recognition.bpe_size)
 
 
 @torch.no_grad()
@@ -114,7 +121,7 @@ def _measure(model: Recognizer, speech: Speech, batch_size: int, device: str) ->
     model.train()
 
 
-def _validation(run: RunDir, recipe: Recipe, vocabulary: Vocabulary, skip_bad: bool) -> Speech:
+def validation_speech(run: RunDir, recipe: Recipe, skip_bad: bool) -> list[LabelledSpeech]:
     """The dev split: the same kinds of speech as in training."""
     config = recipe.pretrain_asr
     spoken = []
@@ -126,4 +133,4 @@ def _validation(run: RunDir, recipe: Recipe, vocabulary: Vocabulary, skip_bad: b
             spoken += reference_speech(run.require_manifest("dev"), reference)
     if not spoken:
         raise SepasrError("corpora.dev: no utterance has a transcript; validation needs some, add a corpus")
-    return Speech(spoken, vocabulary, batch_size=config.batch_size, seed=recipe.seed)
+    return spoken

@@ -25,9 +25,10 @@ from sepasr_cli.inference.pipeline import Pipeline
 from sepasr_cli.inference.recording import parse_channels
 from sepasr_cli.inference.summary import Summary
 from sepasr_cli.manifest import Mixture, read_manifest
-from sepasr_cli.pretrained import System, load_system
+from sepasr_cli.pretrained import System, language_model_of, load_language_model, load_system
 from sepasr_cli.progress import say
 from sepasr_cli.recognition.beam_search import DecodingConfig
+from sepasr_cli.recognition.recognizer import Recognizer
 from sepasr_cli.rundir import RunDir
 from sepasr_cli.settings import validate
 from sepasr_cli.transcripts import Segment
@@ -51,6 +52,8 @@ def transcribe(
     channels: str | Sequence[int] | None = None,
     decoding: Literal["beam", "greedy", "attention"] | None = None,
     beam: int | None = None,
+    language_model: str | None = None,
+    lm_weight: float | None = None,
     word_times: bool = False,
     speaker_names: str | Sequence[str] | None = None,
     speakers: int | None = None,
@@ -77,6 +80,9 @@ def transcribe(
         channels: channels to take, counted from 1, such as "1,3".
         decoding: how to search; by default as the run's recipe says.
         beam: hypotheses kept while searching.
+        language_model: a language model to search with: a run directory, a saved folder or a Hugging Face name; by
+            default the one that `pretrain_lm` made in the run, or that lies beside the model's weights.
+        lm_weight: its weight, 0 for none; by default as the run's recipe says, and 1 where that says nothing.
         word_times: find out when each word was said, and how sure the recogniser is of it.
         speaker_names: what speakers are called in the order of their first words, such as "Anna,Ben"; by default spk1,
             spk2, ... In a run's split the numbers are those of the separator's outputs.
@@ -91,7 +97,8 @@ def transcribe(
         SepasrError: where nothing can be done at all.
     """
     chosen = parse_channels(channels)
-    search = {key: value for key, value in (("method", decoding), ("beam", beam)) if value is not None}
+    stated = (("method", decoding), ("beam", beam), ("lm_weight", lm_weight))
+    search = {key: value for key, value in stated if value is not None}
     if split is not None:
         if out is not None or format is not None:
             raise ArgumentError("--out and --format are for audio files; a split's results go into the run directory")
@@ -101,7 +108,18 @@ def transcribe(
             )
         run = run_of(inputs)
         return _transcribe_split(
-            run, model, split, system, recognizer, device, precision, chosen, search, word_times, restart
+            run,
+            model,
+            split,
+            system,
+            recognizer,
+            language_model,
+            device,
+            precision,
+            chosen,
+            search,
+            word_times,
+            restart,
         )
     names = parse_names(speaker_names)
     target = Destination.of(out, format)
@@ -116,7 +134,7 @@ def transcribe(
         transcripts.check_many(target.formats[0], len(files))
         if not overwrite:
             refuse_to_replace([target.path])
-    pipeline = _pipeline(model, system, recognizer, device, precision, search, word_times)
+    pipeline = _pipeline(model, system, recognizer, language_model, device, precision, search, word_times)
     if len(names) > pipeline.speakers:
         raise ArgumentError(f"--speaker-names holds {len(names)} names, the model gives {pipeline.speakers} speakers")
     segments: list[Segment] = []
@@ -150,18 +168,31 @@ def _pipeline(
     model: str | None,
     system: System | None,
     recognizer: str | None,
+    language_model: str | None,
     device: str,
     precision: Precision,
     search: dict[str, Any],
     word_times: bool,
 ) -> Pipeline:
     """The models, which search as their run's recipe says where `search` says nothing else."""
-    loaded = load_system(model, pick_device(device), system, recognizer)
+    home = pick_device(device)
+    loaded = load_system(model, home, system, recognizer)
     stated: dict[str, Any] = {}
     if model is not None and RunDir.is_one(Path(model)):
         stated = RunDir(model).recipe().decoding.model_dump()
-    chosen = validate(DecodingConfig, stated | search, "decoding")
-    return Pipeline(loaded, chosen, word_times=word_times, precision=precision)
+    decoding = validate(DecodingConfig, stated | search, "decoding")
+    assert isinstance(decoding, DecodingConfig)
+    if language_model is None and type(loaded.recognizer) is Recognizer:
+        language_model = language_model_of(recognizer or model)
+    weight = decoding.language_model_weight(language_model is not None)
+    if weight > 0 and language_model is None:
+        raise SepasrError(
+            f"lm_weight is {weight:g}, and there is no language model; run `sepasr pretrain-lm RUN`, pass "
+            "--language-model, or --lm-weight 0"
+        )
+    asked = load_language_model(language_model, home) if language_model is not None and weight > 0 else None
+    decoding = decoding.model_copy(update={"lm_weight": weight})
+    return Pipeline(loaded, decoding, word_times=word_times, precision=precision, language_model=asked)
 
 
 def _transcribe_split(
@@ -170,6 +201,7 @@ def _transcribe_split(
     split: str,
     system: System | None,
     recognizer: str | None,
+    language_model: str | None,
     device: str,
     precision: Precision,
     channels: list[int] | None,
@@ -178,11 +210,14 @@ def _transcribe_split(
     restart: bool,
 ) -> Outcome:
     manifest = run.require_manifest(split)
-    pipeline = _pipeline(model or str(run.path), system, recognizer, device, precision, search, word_times)
+    pipeline = _pipeline(
+        model or str(run.path), system, recognizer, language_model, device, precision, search, word_times
+    )
     settings: dict[str, Any] = {
         "model": model,
         "system": system,
         "recognizer": recognizer,
+        "language_model": language_model,
         "channels": channels,
         "decoding": pipeline.decoding.model_dump(),
         "word_times": word_times,

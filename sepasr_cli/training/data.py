@@ -32,7 +32,9 @@ Samples = NDArray[np.float32]
 PADDING = -1
 
 
-class _Movable:
+class Movable:
+    """A batch that goes to a device as a whole."""
+
     def to(self, device: torch.device) -> Self:
         """The same batch with its tensors on `device`."""
         moved = {item.name: getattr(self, item.name) for item in fields(self)}  # type: ignore[arg-type]
@@ -42,7 +44,7 @@ class _Movable:
 
 
 @dataclass(frozen=True)
-class MixtureBatch(_Movable):
+class MixtureBatch(Movable):
     """Mixtures with their references.
 
     mixture (B, M, N), lengths (B,) in samples, references (B, S, N), noise (B, N): what the reference microphone
@@ -59,7 +61,7 @@ class MixtureBatch(_Movable):
 
 
 @dataclass(frozen=True)
-class SpeechBatch(_Movable):
+class SpeechBatch(Movable):
     """Single-speaker speech: audio (B, N), lengths (B,) in samples, targets (B, U), target_lengths (B,)."""
 
     ids: list[str]
@@ -290,7 +292,7 @@ def _as_example(
 
 
 @dataclass(frozen=True)
-class _Speech:
+class LabelledSpeech:
     """Something to recognise: an utterance of a corpus, or a reference signal of a simulated mixture."""
 
     id: str
@@ -299,16 +301,16 @@ class _Speech:
     read: Callable[[], Samples]
 
 
-def corpus_speech(utterances: Sequence[Utterance], sample_rate: int) -> list[_Speech]:
+def corpus_speech(utterances: Sequence[Utterance], sample_rate: int) -> list[LabelledSpeech]:
     """The utterances that have a transcript."""
     return [
-        _Speech(utterance.id, utterance.text, utterance.duration, partial(read_speech, utterance, sample_rate))
+        LabelledSpeech(utterance.id, utterance.text, utterance.duration, partial(read_speech, utterance, sample_rate))
         for utterance in utterances
         if utterance.text
     ]
 
 
-def reference_speech(manifest: Path, reference: Reference | Literal["mixture"]) -> list[_Speech]:
+def reference_speech(manifest: Path, reference: Reference | Literal["mixture"]) -> list[LabelledSpeech]:
     """The reference signals of a manifest's sources that have a transcript, each cut to where its speaker talks."""
     found = []
     for mixture in read_manifest(manifest, Mixture):
@@ -317,7 +319,7 @@ def reference_speech(manifest: Path, reference: Reference | Literal["mixture"]) 
             if source.text and name:
                 at = mixture.reference_microphone
                 read = partial(_read_source, manifest.parent / name, at, source.start, source.end)
-                found.append(_Speech(f"{mixture.id}/{index}", source.text, source.end - source.start, read))
+                found.append(LabelledSpeech(f"{mixture.id}/{index}", source.text, source.end - source.start, read))
     return found
 
 
@@ -330,7 +332,7 @@ class Speech:
 
     def __init__(
         self,
-        speech: Sequence[_Speech],
+        speech: Sequence[LabelledSpeech],
         vocabulary: Vocabulary,
         *,
         batch_size: int,
@@ -355,7 +357,7 @@ class Speech:
         parts = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
         return [partial(self._collate, part, [1.0] * len(part)) for part in parts]
 
-    def _collate(self, items: list[_Speech], speeds: list[float]) -> SpeechBatch:
+    def _collate(self, items: list[LabelledSpeech], speeds: list[float]) -> SpeechBatch:
         signals = [change_speed(item.read(), speed) for item, speed in zip(items, speeds, strict=True)]
         targets, target_lengths = _pad_tokens([self.vocabulary.encode(item.text) for item in items])
         return SpeechBatch(

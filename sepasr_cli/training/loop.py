@@ -154,7 +154,8 @@ class Trainer:
         """
         Args:
             task: `forward(batch) -> StepResult`, with `criterion`, the metric whose highest value is best; where it
-                has `begins_trained`, what it begins with is validated as step 0.
+                has `begins_trained`, what it begins with is validated as step 0; where it has `derived(means)`, that
+                tells more of the validation's means.
             train: batches by number.
             dev: makers of the validation's batches.
             frozen: prefixes of weights that are not trained and not kept.
@@ -297,7 +298,9 @@ class Trainer:
             count += len(batch.ids)
         if self.world > 1:
             count, sums = self._across_processes(count, sums)
-        return {key: float(value / count) for key, value in sums.items()}
+        means = {key: float(value / count) for key, value in sums.items()}
+        derived = getattr(self.task, "derived", None)
+        return means | derived(means) if derived and means else means
 
     def _across_processes(self, count: Tensor, sums: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """Add up what each process has seen; a process may have seen nothing, and then knows no names."""

@@ -3,16 +3,22 @@
 Letters: B batch, S speaker, N sample.
 """
 
+import math
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from rapidfuzz.distance import Levenshtein
 from torch import Tensor, nn
+from typing_extensions import Self
 
+from sepasr_cli.corpora.text import TextRule
 from sepasr_cli.joint import JointModel
 from sepasr_cli.manifest import Reference
 from sepasr_cli.recognition.beam_search import greedy
+from sepasr_cli.recognition.language_model import LanguageModel
 from sepasr_cli.recognition.recognizer import Recognizer
 from sepasr_cli.separation import Separator
 from sepasr_cli.separation.losses import mask_loss, separation_loss, si_sdr
@@ -20,6 +26,7 @@ from sepasr_cli.separation.mask_mvdr import MaskMVDR
 from sepasr_cli.separation.stft import deviation
 from sepasr_cli.training.data import MixtureBatch, SpeechBatch
 from sepasr_cli.training.loop import LoopConfig, StepResult
+from sepasr_cli.training.text import TextBatch
 
 #: A factor on the speed of speech, in hundredths.
 Speed = Annotated[float, Field(ge=0.5, le=2)]
@@ -53,6 +60,25 @@ class PretrainAsrConfig(LoopConfig):
     batch_size: int = Field(32, gt=0)
     warmup_steps: int = Field(20000, ge=0)
     decay: Literal["constant", "inverse_sqrt", "cosine"] = "inverse_sqrt"
+
+
+class PretrainLmConfig(LoopConfig):
+    """Training of the language model on text."""
+
+    transcripts: bool = Field(True, description="learn from the transcripts that the recogniser learns from")
+    text: tuple[Path, ...] = Field((), description="text files to learn from, a sentence a line")
+    dev_text: tuple[Path, ...] = Field((), description="text files to validate on, beside the dev transcripts")
+    rule: TextRule = Field("upper", description="that brings the files to the form of the transcripts")
+    max_tokens: int = Field(500, gt=0, description="longer lines are cut into parts")
+    batch_size: int = Field(64, gt=0)
+    warmup_steps: int = Field(5000, ge=0)
+    decay: Literal["constant", "inverse_sqrt", "cosine"] = "inverse_sqrt"
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if not (self.transcripts or self.text):
+            raise ValueError("nothing to learn from; name files in text, or set transcripts: true")
+        return self
 
 
 class JointFinetuneConfig(_MixtureTraining):
@@ -144,6 +170,26 @@ def _greedy_accuracy(model: Recognizer, encoded: Tensor, frames: Tensor, targets
     wanted = [[token for token in row if token >= 0] for row in targets.tolist()]
     errors = [Levenshtein.distance(one, two) / max(len(two), 1) for one, two in zip(found, wanted, strict=True)]
     return 1 - torch.tensor(errors, device=encoded.device)
+
+
+class LanguageModelTask(nn.Module):
+    """Prediction of each token from those before it."""
+
+    criterion = "log_probability"
+
+    def __init__(self, model: LanguageModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, batch: TextBatch) -> StepResult:
+        """Each sentence's share of the batch's loss a token, so that long sentences count for what they hold."""
+        nats, tokens = self.model(batch.targets, batch.target_lengths), batch.target_lengths + 1.0
+        return StepResult(nats / tokens.mean(), {"log_probability": -nats, "tokens": tokens})
+
+    @staticmethod
+    def derived(means: Mapping[str, float]) -> dict[str, float]:
+        """Perplexity a token, of the means over sentences."""
+        return {"perplexity": math.exp(min(-means["log_probability"] / means["tokens"], 700.0))}
 
 
 class JointTask(nn.Module):
