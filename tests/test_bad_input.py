@@ -86,6 +86,7 @@ def make_world(publish: Callable[..., Path]) -> None:
             soundfile.write(path, 0.1 * draw.standard_normal(6400 + 400 * number), RATE)
             path.with_suffix(".txt").write_text(f"{name} says {number}")
     Path("recipe.yaml").write_text(RECIPE)
+    Path("whisper.txt").write_text("why\n")
     Path("calls").mkdir()
     for name in ("one", "two"):
         soundfile.write(f"calls/{name}.wav", 0.1 * draw.standard_normal((8000, 2)), RATE)
@@ -310,7 +311,6 @@ SPOILS: dict[str, Callable[[], object]] = {
     "run: one split missing": remove("run/data/dev.jsonl"),
     "run: no separator": remove("run/separator"),
     "run: no recogniser": remove("run/recognizer"),
-    "run: a text of other letters": write("whisper.txt", "why\n"),
     "run: the data changed": lambda: Path("run/data/train.jsonl").write_text(
         Path("run/data/train.jsonl").read_text().splitlines(True)[0]
     ),
