@@ -30,7 +30,7 @@ def main() -> None:
     report("beam_search", rows, options.device)
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def _compare(config: DecodingConfig, options: Namespace) -> list[Row]:
     count, device = len(VOCABULARY.tokens), options.device
     decoder = TransformerDecoder(TransformerDecoderConfig(), SIZE, count).to(device).eval()

@@ -21,15 +21,22 @@ def _available() -> bool:
 
 AVAILABLE = _available()
 
+#: Rows for which weights are laid out; any other number gives the same, if not as soon.
+ROWS_AT_ONCE = 80
+
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """As torch.nn.functional.linear, with gradients: (..., K), (N, K) and (N,) to (..., N)."""
-    plain = x.device.type == "cpu" and x.dtype == weight.dtype == torch.float32 and x.numel() > 0
-    if not (AVAILABLE and plain) or torch.is_autocast_enabled("cpu"):
+    if not _usable(x, weight):
         return functional.linear(x, weight, bias)
     if torch.is_grad_enabled():
         return _Linear.apply(x, weight, bias)
     return _product(x, weight, bias)
+
+
+def _usable(x: Tensor, weight: Tensor) -> bool:
+    plain = x.device.type == "cpu" and x.dtype == weight.dtype == torch.float32 and x.numel() > 0
+    return AVAILABLE and plain and not torch.is_autocast_enabled("cpu")
 
 
 def matmul(left: Tensor, right: Tensor) -> Tensor:
@@ -46,6 +53,29 @@ class Linear(nn.Linear):
 
     def forward(self, input: Tensor) -> Tensor:
         return linear(input, self.weight, self.bias)
+
+
+class PackedLinear(Linear):
+    """Linear for few rows at a time and the same weights over and over, as in a search.
+
+    Without gradients it computes from a copy of its weights in oneDNN's own layout, made when it is first needed and
+    again after the weights have changed: few rows take less time than bringing all weights into that layout.
+    """
+
+    _packed: tuple[int, int, Tensor] | None = None
+
+    def forward(self, input: Tensor) -> Tensor:
+        # Weights made in inference mode do not tell when they change.
+        if torch.is_grad_enabled() or self.weight.is_inference() or not _usable(input, self.weight):
+            return super().forward(input)
+        version, place = self.weight._version, self.weight.data_ptr()
+        if self._packed is None or self._packed[:2] != (version, place):
+            packed = torch.ops.mkldnn._reorder_linear_weight(self.weight.detach(), ROWS_AT_ONCE)
+            self._packed = version, place, packed
+        return _product(input, self._packed[2], self.bias)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_packed": None}
 
 
 class _Linear(torch.autograd.Function):

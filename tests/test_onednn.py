@@ -1,11 +1,13 @@
 """Products by oneDNN: as PyTorch's own, with their gradients, and left alone where they do not apply."""
 
+import copy
+
 import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from sepasr_cli.onednn import Linear, linear, matmul
+from sepasr_cli.onednn import Linear, PackedLinear, linear, matmul
 
 
 def close(found: Tensor, wanted: Tensor) -> None:
@@ -33,6 +35,23 @@ def test_of_views_and_without_gradients() -> None:
     x, weight = torch.randn(6, 5, 4).transpose(0, 1), torch.randn(8, 4)[::2]
     with torch.no_grad():
         close(linear(x, weight), functional.linear(x.double(), weight.double()))
+
+
+@pytest.mark.parametrize("rows", [1, 10, 200])
+def test_packed_weights_follow_the_weights(rows: int) -> None:
+    torch.manual_seed(0)
+    layer, x = PackedLinear(33, 17), torch.randn(2, rows, 33)
+    for _ in range(2):
+        with torch.no_grad():
+            close(layer(x), functional.linear(x.double(), layer.weight.double(), layer.bias.double()))
+            close(copy.deepcopy(layer)(x), layer(x).double())
+        layer(x).square().sum().backward()
+        torch.optim.SGD(layer.parameters(), 0.1).step()
+    with torch.no_grad():
+        before = layer(x)
+        layer.load_state_dict({name: 2 * value for name, value in layer.state_dict().items()})
+        close(layer(x), 2 * before.double())
+    assert set(layer.state_dict()) == {"weight", "bias"}
 
 
 def test_matmul() -> None:

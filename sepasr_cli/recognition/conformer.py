@@ -186,8 +186,10 @@ class Convolution(nn.Module):
 class FeedForward(nn.Sequential):
     """Two layers with an activation and dropout between them."""
 
-    def __init__(self, size: int, hidden: int, activation: nn.Module, dropout: float) -> None:
-        super().__init__(nn.Linear(size, hidden), activation, nn.Dropout(dropout), nn.Linear(hidden, size))
+    def __init__(
+        self, size: int, hidden: int, activation: nn.Module, dropout: float, linear: type[nn.Linear] = nn.Linear
+    ) -> None:
+        super().__init__(linear(size, hidden), activation, nn.Dropout(dropout), linear(hidden, size))
 
 
 class ConformerBlock(nn.Module):

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sepasr_cli.errors import SepasrError
+from sepasr_cli.onednn import PackedLinear
 from sepasr_cli.recognition.tokens import Vocabulary
 from sepasr_cli.recognition.transformer_decoder import (
     TransformerConfig,
@@ -51,10 +52,13 @@ class LanguageModel(SavedModel[LanguageModelConfig]):
         count = len(self.vocabulary.tokens)
         self.embedding = nn.Embedding(count, config.embedding)
         self.enlarge = nn.Sequential(
-            nn.Linear(config.embedding, config.size), nn.LayerNorm(config.size), nn.Dropout(config.dropout), nn.ReLU()
+            PackedLinear(config.embedding, config.size),
+            nn.LayerNorm(config.size),
+            nn.Dropout(config.dropout),
+            nn.ReLU(),
         )
         self.stack = TransformerStack(config, cross=False)
-        self.out = nn.Linear(config.size, count)
+        self.out = PackedLinear(config.size, count)
 
     def logits(self, tokens: Tensor) -> Tensor:
         """Tokens (B, U), the first one the boundary -> logits (B, U, V) of the tokens after them."""

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from typing_extensions import Self
 
+from sepasr_cli.onednn import PackedLinear
 from sepasr_cli.recognition.conformer import NORM_EPSILON, FeedForward, check_heads, sinusoids, valid_frames
 from sepasr_cli.settings import Settings
 
@@ -140,7 +141,7 @@ class Attention(nn.Module):
     def __init__(self, size: int, heads: int, dropout: float) -> None:
         super().__init__()
         self.heads, self.dropout = heads, dropout
-        self.query, self.key, self.value, self.out = (nn.Linear(size, size) for _ in range(4))
+        self.query, self.key, self.value, self.out = (PackedLinear(size, size) for _ in range(4))
 
     def keys_values(self, x: Tensor) -> KeysValues:
         """(B, U, D) -> keys and values, each (B, H, U, D / H)."""
@@ -171,7 +172,7 @@ class TransformerLayer(nn.Module):
         self.own_norm = nn.LayerNorm(size, NORM_EPSILON)
         self.cross = Attention(size, config.heads, config.attention_dropout) if cross else None
         self.cross_norm = nn.LayerNorm(size, NORM_EPSILON) if cross else None
-        self.feed_forward = FeedForward(size, config.feed_forward, nn.ReLU(), config.dropout)
+        self.feed_forward = FeedForward(size, config.feed_forward, nn.ReLU(), config.dropout, PackedLinear)
         self.feed_forward_norm = nn.LayerNorm(size, NORM_EPSILON)
         self.dropout = nn.Dropout(config.dropout)
 
@@ -235,7 +236,7 @@ class TransformerDecoder(nn.Module):
         super().__init__()
         self.embedding = nn.Embedding(vocabulary, size)
         self.stack = TransformerStack(TransformerConfig(**config.model_dump(), size=size), cross=True)
-        self.out = nn.Linear(size, vocabulary)
+        self.out = PackedLinear(size, vocabulary)
 
     def start(self, encoded: Tensor, lengths: Tensor | None = None) -> TransformerState:
         """The state before the first token, for encoded (B, T, D) of the given lengths (B,)."""
