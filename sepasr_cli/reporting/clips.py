@@ -33,16 +33,16 @@ def seconds_each(clips: int, sample_rate: int) -> float:
 
 
 def read_channel(path: Path, channel: int, seconds: float) -> tuple[NDArray[np.float32], int, bool]:
-    """One channel of a file's first seconds, (N,), the sample rate, and whether the file is longer.
+    """One channel of a file's first seconds, or the only one, (N,), the sample rate, and whether the file is longer.
 
     Raises:
         SepasrError: where there is no such file or channel, or the audio is damaged.
     """
     header = audio.info(path)
-    if channel >= header.channels:
+    if 1 < header.channels <= channel:
         raise SepasrError(f"{path}: {header.channels} channels found, number {channel + 1} expected")
     samples, rate = audio.read(path, 0.0, min(seconds, header.duration))
-    return samples[channel], rate, header.duration > seconds
+    return audio.channel(samples, channel), rate, header.duration > seconds
 
 
 def encode(samples: NDArray[np.floating], sample_rate: int) -> str:

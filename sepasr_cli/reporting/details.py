@@ -7,7 +7,7 @@ from typing import Any
 
 from sepasr_cli.errors import SepasrError
 from sepasr_cli.files import inside
-from sepasr_cli.manifest import Mixture
+from sepasr_cli.manifest import DATASET, Mixture
 from sepasr_cli.reporting.alignment import Word, align
 from sepasr_cli.reporting.clips import encode, full_scale, read_channel, seconds_each
 from sepasr_cli.reporting.collect import Scored
@@ -138,7 +138,7 @@ def detail(item: Item, tag: str, columns: Sequence[Scored], seconds: float) -> D
     given = [Card("mixture", f"microphone {at + 1}", _clip(item.data, mixture.audio, seconds, at))]
     for source in mixture.sources:
         name = getattr(source, kind, None)
-        clip = _clip(item.data, name, seconds) if name is not None else None
+        clip = _clip(item.data, name, seconds, at) if name is not None else None
         words = None if source.text is None else Words(tuple(align(source.text, source.text)))
         given.append(Card(source.speaker, f"{kind} reference" if clip else "no reference signal", clip, words))
     made = {slot: _made(record, mixture, columns[slot], seconds) for slot, record in item.records.items()}
@@ -205,7 +205,7 @@ def _words(pair: Mapping[str, Any], heard: dict[str, str], rule: Normalisation) 
 
 def _clip(folder: Path, file: str, seconds: float, channel: int = 0) -> Clip:
     try:
-        samples, rate, cut = read_channel(inside(folder, file), channel, seconds)
+        samples, rate, cut = read_channel(inside(folder, file, link=DATASET), channel, seconds)
     except SepasrError as error:
         return Clip(trouble=str(error))
     return Clip(encode(samples, rate), rate, cut=cut, full_scale=full_scale(samples))

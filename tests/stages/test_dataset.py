@@ -71,6 +71,11 @@ def test_every_command(
         summary = sepasr_cli.score(run.path, system=system)
         assert summary["counts"]["recordings"] == 1
         assert summary["si_sdr"] is not None and summary["wer"] is not None
+    described = sepasr_cli.info(run.path)
+    assert [one["mixtures"] for one in described["data"] if one["split"] == "test"] == [1]
+    sepasr_cli.report([run.path], out=tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text()
+    assert page.count("<audio") >= 5 and "leads out of" not in page
     assert sorted(tmp_path.joinpath("data").rglob("*")) == before
     assert not list(run.data.rglob("*.wav"))
 
@@ -178,3 +183,47 @@ def test_recipes_that_do_not_fit(tmp_path: Path, dataset: str, reference: str, s
     with pytest.raises(SepasrError, match=said.replace(".", r"\.").replace("?", r"\?")):
         simulate(tmp_path / "run", recipe=write_recipe(tmp_path, dataset, reference=reference))
     assert not (tmp_path / "run").exists()
+
+
+TINY = [
+    "sample_rate=8000",
+    "dataset.transcripts=data/wsj0",
+    "separation.fft_size=64",
+    "separation.hop=32",
+    "recognition.features.mels=20",
+    "recognition.features.fft_size=256",
+    "recognition.features.hop=80",
+    "recognition.specaugment=null",
+    "recognition.encoder={blocks: 1, size: 16, heads: 2, feed_forward: 16, kernel: 3}",
+    "recognition.decoder={blocks: 1, heads: 2, feed_forward: 16}",
+    "pretrain_sep={reference: image, max_steps: 1, batch_size: 1, segment_seconds: 0.3}",
+    "pretrain_asr={speech: [image], max_steps: 1, batch_size: 2, warmup_steps: 1}",
+    "joint_finetune={reference: image, max_steps: 1, batch_size: 1, accumulation: 1}",
+    "decoding.method=greedy",
+]
+
+
+def test_the_rows_of_a_comparison(publish: Publish, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The commands of recipes/wsj0_2mix_spatialized/README.md, on tiny models and a set in small."""
+    recipes = Path(__file__).parents[2] / "recipes/wsj0_2mix_spatialized"
+    monkeypatch.chdir(tmp_path)
+    publish("wsj0_2mix", tmp_path / "data/wsj0-mix").joinpath("wsj0").rename(tmp_path / "data/wsj0")
+    sizes = "separation={kind: mask_mvdr, fft_size: 64, hop: 32, layers: 1, lstm: 4, projection: 4}"
+    rooted = ["root=.", *TINY, sizes, "dataset.path=data/wsj0-mix"]
+    simulate("runs/wsj0", recipe=recipes / "mask_mvdr_filterbank.yaml", overrides=rooted)
+    trained = read_manifest(RunDir("runs/wsj0").require_manifest("train"), Mixture)
+    assert len(trained) == 4 and {mixture.id.rpartition("_")[2] for mixture in trained} == {"anechoic", "reverberant"}
+    sepasr_cli.pretrain_sep("runs/wsj0")
+    sepasr_cli.pretrain_asr("runs/wsj0")
+    sepasr_cli.joint_finetune("runs/wsj0")
+    simulate("runs/dry", recipe=recipes / "mask_mvdr_filterbank_anechoic.yaml", overrides=rooted)
+    rooms = {}
+    for run, model in (("runs/wsj0", None), ("runs/dry", "runs/wsj0")):
+        for system in (None, "cascade"):
+            sepasr_cli.transcribe([run], split="test", model=model, system=system).check()
+            sepasr_cli.separate([run], split="test", model=model, system=system).check()
+            summary = sepasr_cli.score(run, system=system)
+            assert summary["wer"] is not None and summary["sdr"] is not None
+        (mixture,) = read_manifest(RunDir(run).require_manifest("test"), Mixture)
+        rooms[run] = mixture.audio.split("/")[1]
+    assert rooms == {"runs/wsj0": "2speakers_reverb", "runs/dry": "2speakers_anechoic"}
