@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from sepasr_cli.stages.compare import compare
     from sepasr_cli.stages.convert import convert
     from sepasr_cli.stages.doctor import doctor
+    from sepasr_cli.stages.import_espnet import import_espnet
     from sepasr_cli.stages.info import info
     from sepasr_cli.stages.joint_finetune import joint_finetune
     from sepasr_cli.stages.pretrain_asr import pretrain_asr
@@ -29,6 +30,7 @@ __all__ = [
     "compare",
     "convert",
     "doctor",
+    "import_espnet",
     "info",
     "joint_finetune",
     "pretrain_asr",

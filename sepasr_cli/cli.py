@@ -430,6 +430,37 @@ def convert(
     stage(inputs, out=out, format=format, overwrite=overwrite).check()
 
 
+@app.command(epilog="Example: `sepasr import-espnet exp/enh_asr_train_raw_en_char models/wsj0_2mix`")
+def import_espnet(
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="SOURCE", help="Experiment folder of ESPnet2, packed zip, or Hugging Face name.", show_default=False
+        ),
+    ],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder for the model.", show_default=False)],
+    language_model: Annotated[
+        str | None, typer.Option(help="Source of the language model, where it is not packed with SOURCE.")
+    ] = None,
+    checkpoint: Annotated[
+        str | None, typer.Option(help="File of the folder to take.", show_default="the averaged or best one")
+    ] = None,
+    sample_rate: Annotated[int, typer.Option(help="Of a separator, in Hz; recognisers tell theirs.", min=1)] = 16000,
+    overwrite: Overwrite = False,
+) -> None:
+    """A model trained with ESPnet2 -> a model of sepasr."""
+    from sepasr_cli.stages.import_espnet import import_espnet as stage
+
+    stage(
+        source,
+        out,
+        language_model=language_model,
+        checkpoint=checkpoint,
+        sample_rate=sample_rate,
+        overwrite=overwrite,
+    )
+
+
 @app.command(
     epilog="Examples: `sepasr score runs/an4`, `sepasr score --reference said.stm --hypothesis heard.json`, "
     "`sepasr score --reference clean/ --estimate separated/ --mixture mix/`"

@@ -26,6 +26,7 @@ COMMANDS = (
     "separate",
     "transcribe",
     "convert",
+    "import-espnet",
     "score",
     "report",
     "compare",

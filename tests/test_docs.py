@@ -380,6 +380,8 @@ def _allowed(schema: dict[str, Any], definitions: dict[str, Any]) -> str:
         return " or ".join(dict.fromkeys(_allowed(option, definitions) for option in options))
     kind = schema.get("type")
     if kind == "object":
+        if schema.get("additionalProperties") is True:
+            return "settings"
         return "settings" if "properties" in schema else "settings, by split"
     if kind == "array":
         parts = schema.get("prefixItems", [])

@@ -67,16 +67,7 @@ class Filterbank(nn.Module):
                 f"features: filters from {config.low_hz:g} to {high:g} Hz asked for at a sample rate of "
                 f"{sample_rate} Hz; set low_hz below high_hz, and high_hz to at most {sample_rate // 2}"
             )
-        filters = torchaudio.functional.melscale_fbanks(
-            config.fft_size // 2 + 1,
-            config.low_hz,
-            high,
-            config.mels,
-            sample_rate,
-            norm="slaney" if config.area_normalised else None,
-            mel_scale=config.mel_scale,
-        )
-        self.register_buffer("filters", filters, persistent=False)
+        self.register_buffer("filters", _filters(config, high, sample_rate), persistent=False)
         window = config.window or config.fft_size
         self.register_buffer("window", torch.hann_window(window), persistent=False)
 
@@ -108,3 +99,22 @@ class Filterbank(nn.Module):
             features = (power @ self.filters).clamp(min=FLOOR).log()
         frame_lengths = lengths // self.config.hop + 1
         return features * valid(frame_lengths, features.shape[1])[..., None], frame_lengths
+
+
+def _filters(config: FilterbankConfig, high: float, sample_rate: int) -> Tensor:
+    """The filters (F, D), computed in double precision, for which torchaudio has no option."""
+    usual = torch.get_default_dtype()
+    try:
+        torch.set_default_dtype(torch.float64)
+        filters = torchaudio.functional.melscale_fbanks(
+            config.fft_size // 2 + 1,
+            config.low_hz,
+            high,
+            config.mels,
+            sample_rate,
+            norm="slaney" if config.area_normalised else None,
+            mel_scale=config.mel_scale,
+        )
+    finally:
+        torch.set_default_dtype(usual)
+    return filters.float()

@@ -51,6 +51,9 @@ class SSLConfig(Settings):
     normalise: bool | None = Field(
         None, description="input to zero mean and unit variance; None: as the model's preprocessor_config.json says"
     )
+    architecture: dict[str, Any] | None = Field(
+        None, description="transformers' configuration of a model whose weights are saved with the recogniser's"
+    )
     convention: Literal["transformers", "s3prl"] = Field(
         "transformers",
         description="s3prl: as models of ESPnet and SUPERB expect, the last frame is repeated until there is one for "
@@ -223,6 +226,8 @@ def _load(config: SSLConfig) -> tuple[Any, dict[str, Any]]:
     from transformers.utils import cached_file
 
     quiet()
+    if config.architecture is not None:
+        return AutoModel.from_config(AutoConfig.for_model(**config.architecture)).float(), {}
     where = {"revision": config.revision} if config.revision else {}
     try:
         settings = AutoConfig.from_pretrained(config.name, trust_remote_code=False, **where)

@@ -140,9 +140,10 @@ class Recognizer(SavedModel[RecognizerConfig]):
         self.decoder = TransformerDecoder(config.decoder, size, count) if config.ctc_weight < 1 else None
 
     def frozen_prefixes(self) -> tuple[str, ...]:
-        """A frozen self-supervised model is named in the configuration and not saved."""
+        """A frozen self-supervised model is not saved where its name says how to have it."""
         features = self.config.features
-        return ("features.model.",) if isinstance(features, SSLConfig) and features.freeze else ()
+        named = isinstance(features, SSLConfig) and features.freeze and features.architecture is None
+        return ("features.model.",) if named else ()
 
     def encode(self, audio: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Audio (B, N) and its lengths (B,) in samples -> encoded (B, T, D) and its lengths in frames.

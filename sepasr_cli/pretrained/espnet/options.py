@@ -19,6 +19,10 @@ class Options:
         """The value of a key, or the default that ESPnet has for it."""
         return self.values.pop(key, default)
 
+    def has(self, key: str) -> bool:
+        """Whether a key is there with a value."""
+        return self.values.get(key) is not None
+
     def below(self, key: str) -> "Options":
         """The settings that stand under a key; none where it is not there."""
         return Options(self.take(key), f"{self.where}: {key}")

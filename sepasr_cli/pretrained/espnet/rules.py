@@ -7,6 +7,9 @@ from torch import Tensor, nn
 
 from sepasr_cli.errors import SepasrError
 
+#: In place of a name of ours: a weight of theirs that we make otherwise.
+DROPPED = ""
+
 #: Names shown in an error.
 SHOWN = 8
 
@@ -21,7 +24,8 @@ class Rule:
 
     def prefixed(self, ours: str, theirs: str) -> "Rule":
         """The same rule inside a larger model."""
-        return replace(self, ours=ours + self.ours, theirs=tuple(theirs + name for name in self.theirs))
+        name = DROPPED if self.ours == DROPPED else ours + self.ours
+        return replace(self, ours=name, theirs=tuple(theirs + name for name in self.theirs))
 
 
 def same(ours: str, theirs: str, names: Sequence[str] = ("weight", "bias")) -> Iterator[Rule]:
@@ -36,7 +40,7 @@ def apply(rules: Iterable[Rule], state: Mapping[str, Tensor], model: nn.Module, 
     Args:
         rules: one for each of the model's weights; they use each of `state`.
         state: their weights.
-        model: filled in place; weights that no rule names keep their values, if they are frozen ones of others.
+        model: filled in place, all of it.
         origin: the file, for errors.
 
     Raises:
@@ -54,6 +58,8 @@ def apply(rules: Iterable[Rule], state: Mapping[str, Tensor], model: nn.Module, 
         )
     wanted, filled = model.state_dict(), {}
     for rule in rules:
+        if rule.ours == DROPPED:
+            continue
         sizes = ", ".join(f"{name} {tuple(state[name].shape)}" for name in rule.theirs[:2])
         try:
             value = rule.make(*(state[name] for name in rule.theirs))
@@ -66,7 +72,7 @@ def apply(rules: Iterable[Rule], state: Mapping[str, Tensor], model: nn.Module, 
                 f"{tuple(wanted[rule.ours].shape)}; give both files of one experiment"
             )
         filled[rule.ours] = value.to(wanted[rule.ours].dtype)
-    model.load_state_dict(filled, strict=False)
+    model.load_state_dict(filled)
 
 
 def listed(names: Sequence[str]) -> str:
