@@ -386,6 +386,9 @@ def transcribe(
         ),
     ] = None,
     speakers: Speakers = None,
+    whole: Annotated[
+        bool, typer.Option("--whole", help="Recognise each separated stream as it is; look for no speech in it.")
+    ] = False,
     overwrite: Overwrite = False,
     restart: Restart = False,
 ) -> None:
@@ -410,6 +413,7 @@ def transcribe(
         word_times=word_times,
         speaker_names=speaker_names,
         speakers=speakers,
+        whole=whole,
         overwrite=overwrite,
         restart=restart,
     ).check()

@@ -35,6 +35,8 @@ from sepasr_cli.transcripts import Segment
 WINDOW, OVERLAP = 20.0, 4.0
 #: Seconds of the longest speech recognised at once.
 LONGEST = 20.0
+#: Seconds of the longest recording whose streams are recognised as they are.
+LONGEST_WHOLE = 60.0
 #: Windows separated at once.
 BATCH = 4
 #: Seconds of speech recognised in one batch, and kept until they are sorted into batches.
@@ -53,6 +55,7 @@ class Pipeline:
         word_times: whether transcripts tell when each word was said.
         precision: of the separator and of what recognises, but for the search, which is always exact.
         language_model: what the search asks beside the recogniser, on the same device.
+        whole: whether each stream is recognised from beginning to end as the separator gives it, no speech looked for.
     """
 
     def __init__(
@@ -65,6 +68,7 @@ class Pipeline:
         word_times: bool = False,
         precision: Precision = "fp32",
         language_model: LanguageModel | None = None,
+        whole: bool = False,
     ) -> None:
         self.model = model.eval()
         self.separator: Separator = model.separator if isinstance(model, JointModel) else model
@@ -73,6 +77,7 @@ class Pipeline:
         self.sample_rate = self.separator.config.sample_rate
         self.window, self.overlap = round(window * self.sample_rate), round(overlap * self.sample_rate)
         self.batch, self.word_times, self.language_model = batch, word_times, language_model
+        self.whole = whole
         self.device = next(model.parameters()).device
         self.precision = pick_precision(precision, self.device)
 
@@ -156,6 +161,8 @@ class Pipeline:
         if self.recognizer is None:
             raise SepasrError(f"a {self.model.kind} only separates; transcribing takes a run or a joint model")
         summary = summary if summary is not None else Summary()
+        if self.whole:
+            return self._transcribe_whole(recording, session, speakers, summary)
         found: list[tuple[Span, Hypothesis]] = []
         queue: list[tuple[Span, Audio]] = []
         for span, speech in self._speech(recording, summary, advance):
@@ -167,6 +174,29 @@ class Pipeline:
         kept = summary.speakers(speakers)
         segments = [self._segment(session, span, said) for span, said in found if span.stream in kept and said.text]
         return sorted(segments, key=lambda segment: (segment.start_time, segment.speaker))
+
+    def _transcribe_whole(
+        self, recording: Recording, session: str, speakers: int | None, summary: Summary
+    ) -> list[Segment]:
+        """What is said in each stream as the separator gives it, from beginning to end."""
+        assert isinstance(self.model, JointModel)
+        if recording.duration > LONGEST_WHOLE:
+            raise SepasrError(
+                f"{recording.path}: {recording.duration:.0f} s long; --whole is for recordings of up to "
+                f"{LONGEST_WHOLE:g} s, leave it out"
+            )
+        mixture = np.concatenate(list(recording.blocks(self.sample_rate)), axis=1)
+        heard = torch.from_numpy(mixture)[None].to(self.device)
+        with self._computing():
+            found, estimates = self.model.transcribe(
+                heard, decoding=self.decoding, language_model=self.language_model, word_times=self.word_times
+            )
+        _check_finite(estimates)
+        summary.begin(self.speakers, self.sample_rate)
+        length = mixture.shape[1]
+        spans = summary.note([Span(stream, 0, length, 0, length) for stream in range(self.speakers)])
+        said = list(zip(spans, found[0], strict=True))[:speakers]
+        return [self._segment(session, span, hypothesis) for span, hypothesis in said if hypothesis.text]
 
     def _passing(
         self, recording: Recording, summary: Summary, advance: Callable[[float], None]
@@ -239,11 +269,15 @@ class Pipeline:
         options = {"aligned": True} if isinstance(self.separator, MaskMVDR) else {}
         with self._computing():
             estimates = self.separator(mixture.to(self.device), **options).float().cpu()
-        if not torch.isfinite(estimates).all():
-            raise SepasrError("the model gave NaN or infinite samples; its training went wrong, use other weights")
+        _check_finite(estimates)
         at = self.separator.config.reference_microphone
         fitted = [
             explain(streams.numpy(), reference.numpy())
             for streams, reference in zip(estimates, mixture[:, at], strict=True)
         ]
         return torch.from_numpy(np.stack(fitted))
+
+
+def _check_finite(estimates: Tensor) -> None:
+    if not torch.isfinite(estimates).all():
+        raise SepasrError("the model gave NaN or infinite samples; its training went wrong, use other weights")

@@ -57,6 +57,7 @@ def transcribe(
     word_times: bool = False,
     speaker_names: str | Sequence[str] | None = None,
     speakers: int | None = None,
+    whole: bool = False,
     overwrite: bool = False,
     restart: bool = False,
 ) -> Outcome:
@@ -87,6 +88,8 @@ def transcribe(
         speaker_names: what speakers are called in the order of their first words, such as "Anna,Ben"; by default spk1,
             spk2, ... In a run's split the numbers are those of the separator's outputs.
         speakers: how many speak at most; those with most speech are kept.
+        whole: recognise each stream from beginning to end just as the separator gives it, as papers that evaluate on
+            mixtures of single utterances do, instead of the speech found in it.
         overwrite: replace files that are there.
         restart: put aside what was transcribed with another model, and begin again.
 
@@ -119,6 +122,7 @@ def transcribe(
             chosen,
             search,
             word_times,
+            whole,
             restart,
         )
     names = parse_names(speaker_names)
@@ -134,7 +138,7 @@ def transcribe(
         transcripts.check_many(target.formats[0], len(files))
         if not overwrite:
             refuse_to_replace([target.path])
-    pipeline = _pipeline(model, system, recognizer, language_model, device, precision, search, word_times)
+    pipeline = _pipeline(model, system, recognizer, language_model, device, precision, search, word_times, whole)
     if len(names) > pipeline.speakers:
         raise ArgumentError(f"--speaker-names holds {len(names)} names, the model gives {pipeline.speakers} speakers")
     segments: list[Segment] = []
@@ -173,6 +177,7 @@ def _pipeline(
     precision: Precision,
     search: dict[str, Any],
     word_times: bool,
+    whole: bool,
 ) -> Pipeline:
     """The models, which search as their run's recipe says where `search` says nothing else."""
     home = pick_device(device)
@@ -192,7 +197,7 @@ def _pipeline(
         )
     asked = load_language_model(language_model, home) if language_model is not None and weight > 0 else None
     decoding = decoding.model_copy(update={"lm_weight": weight})
-    return Pipeline(loaded, decoding, word_times=word_times, precision=precision, language_model=asked)
+    return Pipeline(loaded, decoding, word_times=word_times, precision=precision, language_model=asked, whole=whole)
 
 
 def _transcribe_split(
@@ -207,11 +212,12 @@ def _transcribe_split(
     channels: list[int] | None,
     search: dict[str, Any],
     word_times: bool,
+    whole: bool,
     restart: bool,
 ) -> Outcome:
     manifest = run.require_manifest(split)
     pipeline = _pipeline(
-        model or str(run.path), system, recognizer, language_model, device, precision, search, word_times
+        model or str(run.path), system, recognizer, language_model, device, precision, search, word_times, whole
     )
     settings: dict[str, Any] = {
         "model": model,
@@ -221,6 +227,7 @@ def _transcribe_split(
         "channels": channels,
         "decoding": pipeline.decoding.model_dump(),
         "word_times": word_times,
+        "whole": whole,
     } | pipeline.inexactness
     made_from = {"manifest": fingerprint(manifest), "model": pipeline.fingerprint()}
     with run.stage(split_folder("transcripts", split, system), settings, made_from, restart=restart) as stage:

@@ -7,9 +7,12 @@ import meeteval
 import numpy as np
 import pytest
 import soundfile
+import torch
 
-from sepasr_cli import transcripts
+from sepasr_cli import audio, transcripts
 from sepasr_cli.errors import SepasrError
+from sepasr_cli.joint import JointModel
+from sepasr_cli.recognition.beam_search import DecodingConfig
 from sepasr_cli.rundir import RunDir
 from sepasr_cli.stages.transcribe import UNDER_WAY, transcribe
 
@@ -156,3 +159,13 @@ def test_a_split_goes_on_where_it_stopped(make_run: Callable[..., RunDir], spoil
     outcome.check()
     assert list(dict.fromkeys(segment.session_id for segment in outcome.segments)) == ["test_0", "test_1", "test_2"]
     assert not under_way.exists()
+
+
+def test_whole_streams_are_what_the_model_hears(folder: Path, joint_folder: Path) -> None:
+    path = sorted(folder.glob("*.wav"))[0]
+    samples = torch.from_numpy(audio.read(path)[0])[None]
+    model = JointModel.from_pretrained(str(joint_folder))
+    expected = [said.text for said in model.transcribe(samples, decoding=DecodingConfig(method="greedy"))[0][0]]
+    outcome = transcribe([path], model=str(joint_folder), decoding="greedy", whole=True)
+    assert [segment.words for segment in outcome.segments] == [text for text in expected if text]
+    assert {(one.start_time, one.end_time) for one in outcome.segments} == {(0.0, samples.shape[2] / 8000)}

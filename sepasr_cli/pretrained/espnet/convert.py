@@ -45,8 +45,6 @@ def convert(experiment: Experiment, sample_rate: int = 16000) -> SavedModel:
         return _joint(options, experiment.weights, origin)
     if options.has("separator"):
         config = separator_config(options, sample_rate)
-        if config.kind == "mask_mvdr" and options.below("model_conf").take("normalize_variance", False):
-            config = config.model_copy(update={"unit_level": True})
         model, rules = build_separator(config), separator_rules(config)
     elif options.has("encoder") and options.has("token_list"):
         heard = recognizer_config(options, lambda: _architecture(experiment.weights, "", origin))

@@ -26,8 +26,9 @@ def separator_config(options: Options, sample_rate: int, prefix: str = "") -> Se
     name = options.take(f"{prefix}separator")
     settings = options.below(f"{prefix}separator_conf")
     stft = [(options.take(f"{prefix}{part}"), options.below(f"{prefix}{part}_conf")) for part in ("encoder", "decoder")]
-    options.expect(**{f"{prefix}mask_module": None, f"{prefix}diffusion_model": None})
-    options.ignore(f"{prefix}mask_module_conf", f"{prefix}diffusion_model_conf", f"{prefix}criterions")
+    options.expect(**{f"{prefix}diffusion_model": None})
+    model = options.below(f"{prefix}model_conf")
+    model.expect(normalize_variance_per_ch=False, always_forward_in_48k=False)
     if name == "tfgridnet":
         for kind, conf in stft:
             if kind != "same":
@@ -40,7 +41,9 @@ def separator_config(options: Options, sample_rate: int, prefix: str = "") -> Se
             raise SepasrError(
                 f"{options.where}: encoder and decoder differ ({sizes[0]}, {sizes[1]}); expected one STFT"
             )
-        values = {"sample_rate": sample_rate, "unit_level": False} | sizes[0] | _beamformer(settings)
+        # A joint model does not bring its input to one level, whatever its separator was trained with.
+        level = not prefix and bool(model.take("normalize_variance", False))
+        values = {"sample_rate": sample_rate, "unit_level": level} | sizes[0] | _beamformer(settings)
         config = validate(MaskMVDRConfig, values, settings.where)
     else:
         raise SepasrError(f"{options.where}: separator is {name}; import knows tfgridnet and wpe_beamformer")
