@@ -8,12 +8,15 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+import yaml
 
 from sepasr_cli.features import FilterbankConfig
 from sepasr_cli.joint import JointModel
 from sepasr_cli.manifest import Mixture, Source, write_manifest
+from sepasr_cli.pretrained.espnet import recognizers
+from sepasr_cli.pretrained.espnet.options import Options
 from sepasr_cli.recipe import load_recipe
-from sepasr_cli.recognition import Recognizer, RecognizerConfig, Vocabulary
+from sepasr_cli.recognition import LanguageModel, Recognizer, RecognizerConfig, Vocabulary
 from sepasr_cli.recognition.conformer import ConformerConfig
 from sepasr_cli.recognition.transformer_decoder import TransformerDecoderConfig
 from sepasr_cli.rundir import RunDir
@@ -92,6 +95,44 @@ def joint_folder(tiny_joint: JointModel, tmp_path_factory: pytest.TempPathFactor
     folder = tmp_path_factory.mktemp("joint")
     tiny_joint.save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def write_espnet() -> Callable[[Path], None]:
+    """Write experiments `asr` and `lm` as ESPnet2 does, with random weights by its names, into a folder."""
+    tokens = ["<blank>", "<unk>", "<space>", "A", "B", "<sos/eos>"]
+    sizes = {"attention_heads": 2, "linear_units": 16, "num_blocks": 1}
+    common = {"token_type": "char", "token_list": tokens, "optim": "adam"}
+    asr = {
+        "frontend": "default",
+        "frontend_conf": {"fs": "8k", "n_fft": 128, "hop_length": 64, "n_mels": 16},
+        "normalize": "global_mvn",
+        "normalize_conf": {"stats_file": "exp/asr_stats/train/feats_stats.npz"},
+        "encoder": "transformer",
+        "encoder_conf": {"output_size": 16, **sizes},
+        "decoder": "transformer",
+        "decoder_conf": sizes,
+        "model_conf": {"ctc_weight": 0.3, "lsm_weight": 0.1},
+    }
+    lm = {"lm": "transformer", "lm_conf": {"embed_unit": 8, "att_unit": 16, "head": 2, "unit": 16, "layer": 1}}
+
+    def write(folder: Path) -> None:
+        torch.manual_seed(0)
+        unused = {"frontend.logmel.melmat": torch.zeros(65, 16)}
+        heard = recognizers.recognizer_config(Options(common | asr, "asr"), dict)
+        spoken = recognizers.language_model_config(Options(common | lm, "lm"))
+        parts = (
+            ("asr", common | asr, Recognizer(heard), recognizers.recognizer_rules(heard), unused),
+            ("lm", common | lm, LanguageModel(spoken), recognizers.language_model_rules(spoken), {}),
+        )
+        for name, config, model, rules, state in parts:
+            (folder / name).mkdir(parents=True)
+            (folder / name / "config.yaml").write_text(yaml.safe_dump(config))
+            ours = model.state_dict()
+            state = state | {rule.theirs[0]: ours[rule.ours] for rule in rules if rule.ours}
+            torch.save(state, folder / name / "valid.acc.best.pth")
+
+    return write
 
 
 @pytest.fixture

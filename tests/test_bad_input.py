@@ -76,7 +76,7 @@ def read_cases() -> list[Case]:
     ]
 
 
-def make_world(publish: Callable[..., Path]) -> None:
+def make_world(publish: Callable[..., Path], write_espnet: Callable[[Path], None]) -> None:
     """A corpus of six people, recordings, a finished run, and a published set with its run, in the working folder."""
     draw = np.random.default_rng(0)
     for name in ("ann", "bob", "cid", "dan", "eva", "fay"):
@@ -91,6 +91,7 @@ def make_world(publish: Callable[..., Path]) -> None:
     for name in ("one", "two"):
         soundfile.write(f"calls/{name}.wav", 0.1 * draw.standard_normal((8000, 2)), RATE)
     publish("whamr", Path("whamr"))
+    write_espnet(Path("exp"))
     Path("set.yaml").write_text(SET)
     lines = ["simulate run --recipe recipe.yaml", "pretrain-sep run", "pretrain-asr run", "joint-finetune run"]
     for line in [*lines, "simulate set --recipe set.yaml"]:
@@ -99,11 +100,13 @@ def make_world(publish: Callable[..., Path]) -> None:
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory, publish: Callable[..., Path]) -> Path:
+def world(
+    tmp_path_factory: pytest.TempPathFactory, publish: Callable[..., Path], write_espnet: Callable[[Path], None]
+) -> Path:
     folder = tmp_path_factory.mktemp("world")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        make_world(publish)
+        make_world(publish, write_espnet)
     return folder
 
 
@@ -163,6 +166,27 @@ def tables(metadata: bytes, spoken: str = "wsj0/a.wav") -> Callable[[], object]:
 
     made_from = "made, make_from: {wsj0: speech, noise: noise, tables: tables}"
     return all_of(work, replace("set.yaml", "whamr, room", f"{made_from}, room"))
+
+
+def reweigh(change: Callable[[dict[str, object]], object]) -> Callable[[], object]:
+    """Change the checkpoint of an experiment of ESPnet."""
+
+    def work() -> None:
+        state = torch.load("exp/asr/valid.acc.best.pth", weights_only=True)
+        change(state)
+        torch.save(state, "exp/asr/valid.acc.best.pth")
+
+    return work
+
+
+def packed(meta: str) -> Callable[[], object]:
+    """A zip as ESPnet packs it, with such a meta.yaml."""
+
+    def work() -> None:
+        with zipfile.ZipFile("packed.zip", "w") as made:
+            made.writestr("meta.yaml", meta)
+
+    return work
 
 
 def archive(content: object) -> bytes:
@@ -327,6 +351,24 @@ SPOILS: dict[str, Callable[[], object]] = {
     "run: a mixture gone, separating": remove("run/data/test/test_00000/mixture.flac"),
     "run: no transcripts to learn from": lambda: Path("run/data/train.jsonl").write_text(
         re.sub('"text":"[^"]*",', "", Path("run/data/train.jsonl").read_text())
+    ),
+    "espnet: another class": replace("exp/asr/config.yaml", "encoder: transformer", "encoder: rnn"),
+    "espnet: another task": lambda: Path("exp/asr/config.yaml").write_text("tts: tacotron2"),
+    "espnet: a setting that is not known": replace("exp/asr/config.yaml", "  output_size: 16", "  new: 1"),
+    "espnet: BPE tokens": replace("exp/asr/config.yaml", "token_type: char", "token_type: bpe"),
+    "espnet: settings with code": write("exp/asr/config.yaml", "encoder: !!python/object/apply:os.system [touch ran]"),
+    "espnet: weights missing": reweigh(lambda state: [state.pop("ctc.ctc_lo.bias"), state.pop("normalize.std")]),
+    "espnet: a weight too many": reweigh(lambda state: state.update(extra=torch.zeros(1))),
+    "espnet: a weight of another size": reweigh(lambda state: state.update({"ctc.ctc_lo.bias": torch.zeros(3)})),
+    "espnet: weights cut off": cut("exp/asr/valid.acc.best.pth"),
+    "espnet: weights with code": lambda: torch.save({"a": Code()}, "exp/asr/valid.acc.best.pth"),
+    "espnet: no weights": lambda: torch.save({"epoch": 3}, "exp/asr/valid.acc.best.pth"),
+    "espnet: several checkpoints": lambda: shutil.copy("exp/asr/valid.acc.best.pth", "exp/asr/valid.loss.best.pth"),
+    "espnet: a zip that leads out": packed(
+        "{files: {asr_model_file: ../a.pth}, yaml_files: {asr_train_config: c.yaml}}"
+    ),
+    "espnet: a zip without its files": packed(
+        "{files: {asr_model_file: a.pth}, yaml_files: {asr_train_config: c.yaml}}"
     ),
     "model: weights cut off": cut("run/joint/model.safetensors"),
     "model: weights of another model": lambda: shutil.copy(

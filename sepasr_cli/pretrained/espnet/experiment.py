@@ -159,7 +159,8 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         state = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except pickle.UnpicklingError:
         raise SepasrError(
-            f"{path}: holds more than weights, such as code, which is not run; expected a checkpoint of plain weights"
+            f"{path}: holds more than weights, such as code, or no weights at all; nothing of it was run; expected a "
+            "checkpoint of plain weights"
         ) from None
     except (RuntimeError, EOFError, OSError, ValueError) as error:
         raise SepasrError(f"{path}: cannot be read ({str(error).splitlines()[0][:120]}); copy it again") from None
