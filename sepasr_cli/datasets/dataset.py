@@ -26,8 +26,8 @@ ALL_REFERENCES: tuple[Reference, ...] = ("direct", "early", "image")
 #: The names that wsj0-2mix, and what is made from it, have for the splits.
 WSJ_SPLITS: dict[Split, str] = {"train": "tr", "dev": "cv", "test": "tt"}
 
-#: Samples by which the files of one mixture may differ in length: none.
-TOLERANCE = 0
+#: Endings of the files of a set, as published or packed.
+ENDINGS = (".wav", ".flac")
 
 
 class Dataset(Settings):
@@ -198,7 +198,7 @@ def _check(one: Found, config: Dataset, rate: int, with_text: bool, problems: Pr
         if header.sample_rate != rate:
             problems.add("of another sample rate", f"{path}: {header.sample_rate} Hz, the run works at {rate} Hz")
             return None
-        if abs(header.frames - mixture.frames) > TOLERANCE:
+        if header.frames != mixture.frames:
             lengths = f"{header.frames} samples, its mixture has {mixture.frames}"
             problems.add("of another length", f"{path}: {lengths}")
             return None
@@ -261,7 +261,7 @@ def audio_of(
     """
     places = {base / mixtures, *(place for one in sources for place in one.values())}
     places |= {base / noise} if noise else set()
-    names = {place: {path.name for path in place.iterdir() if path.suffix == ".wav"} for place in places}
+    names = {place: {path.name for path in place.iterdir() if path.suffix in ENDINGS} for place in places}
     everywhere = set.intersection(*names.values())
     for name in sorted(set.union(*names.values()) - everywhere):
         lacking = sorted(str(place) for place in places if name not in names[place])

@@ -86,7 +86,8 @@ class WHAMRJob(Job):
         # As long as the noise, so that the tails of the room fit.
         length = max(found.shape[1], *(len(one) for one in speech))
         dry = np.stack([fit(one, length) for one in speech])
-        images = {room: self._at_rate(self._in_room(dry, room)) for room in ("anechoic", "reverb")}
+        rooms = dict.fromkeys(("anechoic", self.kind))
+        images = {room: self._at_rate(self._in_room(dry, room)) for room in rooms}
 
         levelled = [
             quantise(self._at_rate(one) * np.float32(gain)) * np.float32(self.speech_gain)
