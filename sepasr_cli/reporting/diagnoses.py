@@ -297,7 +297,10 @@ def _beside_chance(
     return Diagnosis(
         name,
         crossed >= WORDS and share >= SHARE and crossed >= TIMES_CHANCE * chance,
-        (f"{crossed} of {total} {what} ({_percent(share)}; {_percent(by_chance)} against another recording's)",),
+        (
+            f"{crossed} of {total} {what}: {_percent(share)}; "
+            f"by chance, against another recording, {_percent(by_chance)}",
+        ),
         advice,
         tuple(records[index]["id"] for index in worst),
     )
