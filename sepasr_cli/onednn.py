@@ -72,7 +72,7 @@ class PackedLinear(Linear):
         if self._packed is None or self._packed[:2] != (version, place):
             packed = torch.ops.mkldnn._reorder_linear_weight(self.weight.detach(), ROWS_AT_ONCE)
             self._packed = version, place, packed
-        return _product(input, self._packed[2], self.bias)
+        return torch.ops.mkldnn._linear_pointwise(input.contiguous(), self._packed[2], self.bias, "none", [], "")
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_packed": None}

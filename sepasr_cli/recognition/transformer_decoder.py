@@ -22,7 +22,7 @@ from sepasr_cli.settings import Settings
 KeysValues = tuple[Tensor, Tensor]
 
 #: Steps of a search for which its cache has room before it is tidied.
-STEPS_AHEAD = 16
+STEPS_AHEAD = 8
 
 
 class TransformerDecoderConfig(Settings):
