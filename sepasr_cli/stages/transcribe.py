@@ -191,10 +191,11 @@ def _pipeline(
         language_model = language_model_of(recognizer or model)
     weight = decoding.language_model_weight(language_model is not None)
     if weight > 0 and language_model is None:
-        raise SepasrError(
-            f"lm_weight is {weight:g}, and there is no language model; run `sepasr pretrain-lm RUN`, pass "
-            "--language-model, or --lm-weight 0"
-        )
+        found = f"lm_weight is {weight:g}, and there is no language model"
+        if "lm_weight" in search:
+            raise SepasrError(f"{found}; run `sepasr pretrain-lm RUN`, pass --language-model, or --lm-weight 0")
+        say(f"the recipe's {found}: searching without")
+        weight = 0.0
     asked = load_language_model(language_model, home) if language_model is not None and weight > 0 else None
     decoding = decoding.model_copy(update={"lm_weight": weight})
     return Pipeline(loaded, decoding, word_times=word_times, precision=precision, language_model=asked, whole=whole)

@@ -122,6 +122,10 @@ def test_transcribe_asks_the_runs_language_model(
         words(lm_weight=1.0)
     with pytest.raises(SepasrError, match="language_model: no trained model; run `sepasr pretrain-lm"):
         words(language_model=str(run.path))
+    recipe = run.recipe_path.read_text()
+    run.recipe_path.write_text(recipe.replace("lm_weight: null", "lm_weight: 0.7"))
+    assert words() == without
+    run.recipe_path.write_text(recipe)
     asked.save_pretrained(tmp_path / "lm")
     named = words(language_model=str(tmp_path / "lm"))
     assert set(named) <= set("F ") and named
