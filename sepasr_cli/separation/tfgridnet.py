@@ -22,7 +22,7 @@ from torch.utils.checkpoint import checkpoint
 from typing_extensions import Self
 
 from sepasr_cli.errors import SepasrError
-from sepasr_cli.onednn import Linear, matmul
+from sepasr_cli.onednn import Linear, linear, matmul
 from sepasr_cli.saved_model import SavedModel
 from sepasr_cli.separation.stft import Stft, deviation, differing, valid
 from sepasr_cli.settings import Settings
@@ -30,6 +30,8 @@ from sepasr_cli.settings import Settings
 EPSILON = 1e-5
 #: Sequences that an LSTM processes at once on each core of a CPU: enough to fill its units, few enough for its cache.
 CACHED_ROWS = 64
+#: Numbers of [B, T, F, D] that a slice of a long recording holds at most, for the sake of memory.
+SLICE = 3_000_000
 POINTWISE: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": functional.relu,
     "gelu": functional.gelu,
@@ -82,7 +84,7 @@ class Extent(NamedTuple):
     keep: Tensor
     """1 for an example's own frames, 0 beyond: (B, T, 1, 1)."""
     attend: Tensor
-    """Frames that may be attended to: boolean (B, 1, 1, T)."""
+    """Frames that may be attended to: boolean (B, 1, T)."""
     windows: Tensor
     """Windows along time of each example: (B,), on the CPU."""
 
@@ -109,10 +111,11 @@ class Activation(nn.Module):
             group = torch.arange(len(groups)).repeat_interleave(torch.tensor(groups))
             self.register_buffer("group", group, persistent=False)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, channels: Tensor | slice = slice(None)) -> Tensor:
+        """Of (..., C), or of those of the C `channels` that x holds."""
         if self.name == "prelu":
             # Vectorised, unlike functional.prelu with its slopes on the last axis: several times faster on a CPU.
-            return torch.addcmul(x, x.clamp(max=0), self.slope[self.group] - 1)
+            return torch.addcmul(x, (-x).relu(), 1 - self.slope[self.group[channels]])
         return POINTWISE[self.name](x)
 
 
@@ -150,16 +153,16 @@ class GridPath(nn.Module):
         """In how many parts the rows beside the axis are processed: few enough at once for the caches of a CPU."""
         if x.device.type != "cpu":
             return 1
-        return max(1, round(x.shape[0] * x.shape[3 - self.axis] / (CACHED_ROWS * torch.get_num_threads())))
+        rows = x.shape[0] * x.shape[3 - self.axis]
+        return max(1, round(rows / (CACHED_ROWS * torch.get_num_threads())), x.numel() // SLICE)
 
     def _path(self, x: Tensor, windows: Tensor | None) -> Tensor:
         batch, other = x.shape[0], x.shape[3 - self.axis]
         y = self.norm(x)
         if torch.is_autocast_enabled(x.device.type):  # before the windows are copied, not after
             y = y.to(torch.get_autocast_dtype(x.device.type))
-        y = y.unfold(self.axis, self.kernel, self.stride)  # [B, J, F, D, K] or [B, T, J, D, K]
-        steps = y.shape[self.axis]
-        y = y.movedim(self.axis, 0).transpose(3, 4).reshape(steps, batch * other, -1)
+        y = self._windows(y)
+        steps = y.shape[0]
         if windows is None:
             y = self.lstm(y)[0]
         else:
@@ -168,6 +171,17 @@ class GridPath(nn.Module):
         y = self.deconvolution(y).view(steps, batch, other, self.kernel, -1)
         y = self._overlap_add(y).permute((1, 0, 3, 2, 4) if self.axis == 1 else (1, 2, 0, 3, 4))
         return y.flatten(self.axis, self.axis + 1).narrow(self.axis, 0, x.shape[self.axis]) + self.bias
+
+    def _windows(self, y: Tensor) -> Tensor:
+        """Windows along the axis of [B, T, F, D]: [J, B * other, K * D]."""
+        pieces = -(-self.kernel // self.stride)
+        y = y.movedim(self.axis, 0)  # [T or F, B, other, D]
+        steps = (y.shape[0] - self.kernel) // self.stride + 1
+        y = functional.pad(y, (0, 0, 0, 0, 0, 0, 0, (steps - 1 + pieces) * self.stride - y.shape[0]))
+        y = y.unflatten(0, (-1, self.stride)).movedim(1, 3)
+        # Not `unfold`, whose gradient takes longer than all this.
+        y = torch.cat([y[piece : piece + steps] for piece in range(pieces)], dim=3)
+        return y[:, :, :, : self.kernel].reshape(steps, -1, self.kernel * y.shape[-1])
 
     def _overlap_add(self, y: Tensor) -> Tensor:
         """Windows [J, B, other, K, D] moved by the stride, to consecutive pieces of that stride."""
@@ -200,26 +214,41 @@ class FrameAttention(nn.Module):
         self.projection_norm = nn.LayerNorm((frequencies, size), eps=EPSILON)
 
     def forward(self, x: Tensor, attend: Tensor | None = None) -> Tensor:
-        y = self.activation(self.qkv(x).float())
-        parts = y.split([self.heads * width for width in self.widths], dim=-1)
-        query, key, value = (self._heads(part, index) for index, part in enumerate(parts))
-        y = _attended(query, key, value, attend)  # [B, H, T, F * D]
-        y = y.unflatten(3, (x.shape[2], -1)).permute(0, 2, 3, 1, 4).flatten(3)
-        return x + self.projection_norm(self.projection_activation(self.projection(y).float()))
+        """Without gradients `x` itself is changed, in slices of frames, which saves memory in long recordings."""
+        kind = x.device.type
+        y = x.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else x
+        y = torch.cat([self._head(y, number, attend) for number in range(self.heads)], dim=-1)
+        if torch.is_grad_enabled():
+            return x + self._projected(y)
+        slices = x.numel() // SLICE + 1
+        for piece, attended in zip(x.chunk(slices, dim=1), y.chunk(slices, dim=1), strict=True):
+            piece += self._projected(attended)
+        return x
 
-    def _heads(self, part: Tensor, index: int) -> Tensor:
-        """[B, T, F, H * width] to [B, H, T, F * width], normalised over each head's frame."""
-        part = part.unflatten(3, (self.heads, -1)).permute(0, 3, 1, 2, 4)
-        part = functional.layer_norm(part, part.shape[3:], eps=EPSILON)
-        return torch.addcmul(self.offsets[index], part, self.gains[index]).flatten(3)
+    def _projected(self, y: Tensor) -> Tensor:
+        return self.projection_norm(self.projection_activation(self.projection(y).float()))
+
+    def _head(self, x: Tensor, number: int, attend: Tensor | None) -> Tensor:
+        """What one head gives, (B, T, F, width of its values)."""
+        starts = [sum(self.widths[:index]) * self.heads + number * width for index, width in enumerate(self.widths)]
+        rows = torch.cat([torch.arange(start, start + width) for start, width in zip(starts, self.widths, strict=True)])
+        y = self.activation(linear(x, self.qkv.weight[rows], self.qkv.bias[rows]).float(), rows)
+        query, key, value = (
+            torch.addcmul(
+                offset[number], functional.layer_norm(part, part.shape[2:], eps=EPSILON), gain[number]
+            ).flatten(2)
+            for part, gain, offset in zip(y.split(self.widths, dim=-1), self.gains, self.offsets, strict=True)
+        )
+        y = _attended(query, key, value, attend)  # [B, T, F * width]
+        return y.unflatten(2, (x.shape[2], -1))
 
 
 def _attended(query: Tensor, key: Tensor, value: Tensor, attend: Tensor | None) -> Tensor:
     """Scaled dot-product attention; PyTorch's own has no fast way on a CPU where values are wider than queries."""
+    if torch.is_autocast_enabled(query.device.type):
+        query, key, value = (part.to(torch.get_autocast_dtype(part.device.type)) for part in (query, key, value))
     if query.device.type != "cpu":
         return functional.scaled_dot_product_attention(query, key, value, attend)
-    if torch.is_autocast_enabled("cpu"):
-        query, key, value = (part.to(torch.get_autocast_dtype("cpu")) for part in (query, key, value))
     scores = matmul(query, key.mT).float() / query.shape[-1] ** 0.5
     if attend is not None:
         scores = scores.masked_fill(~attend, -math.inf)
@@ -247,7 +276,7 @@ class GridBlock(nn.Module):
         if any(missing):
             x = functional.pad(x, (0, 0, 0, missing[1], 0, missing[0]))
         x = self.full_band(x)[:, :, :frequencies]
-        x = self.sub_band(x, None if extent is None else extent.windows)[:, :frames]
+        x = self.sub_band(x, None if extent is None else extent.windows)[:, :frames].contiguous()
         return self.attention(x, None if extent is None else extent.attend)
 
 
@@ -317,7 +346,7 @@ class TFGridNet(SavedModel[TFGridNetConfig]):
         mask = valid(frames, size)
         kernel, stride = self.config.kernel, self.config.stride
         counts = torch.tensor([windows(count, kernel, stride) for count in frames.tolist()])
-        return Extent(mask[:, :, None, None].float(), mask[:, None, None], counts)
+        return Extent(mask[:, :, None, None].float(), mask[:, None], counts)
 
     def _normalise(self, x: Tensor, extent: Extent | None) -> Tensor:
         """`encode_norm` on [B, T, F, D], with statistics of an example's own frames alone."""
@@ -328,4 +357,4 @@ class TFGridNet(SavedModel[TFGridNetConfig]):
             mean = (x * extent.keep).sum((1, 2, 3), keepdim=True) / count
             x = (x - mean) * extent.keep
             x = x * torch.rsqrt(x.square().sum((1, 2, 3), keepdim=True) / count + EPSILON)
-        return x * self.encode_norm.weight + self.encode_norm.bias
+        return torch.addcmul(self.encode_norm.bias, x, self.encode_norm.weight)

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from sepasr_cli.allocator import keep_heap
 from sepasr_cli.corpora import read_corpora
 from sepasr_cli.device import pick_device
 from sepasr_cli.errors import SepasrError
@@ -116,6 +117,7 @@ def train_model(
     """
     path = run.path / folder
     frozen = tuple(f"model.{prefix}" for prefix in model.frozen_prefixes())
+    keep_heap()
     trainer = Trainer(task, train, dev, config, path, seed=recipe.seed, device=pick_device(device), frozen=frozen)
     done = trainer.run(max_minutes)
     scores = trainer.best()

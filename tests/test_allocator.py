@@ -1,0 +1,37 @@
+"""Freed memory stays with the process that asked for it."""
+
+import subprocess
+import sys
+
+import pytest
+
+from sepasr_cli import allocator
+
+#: Page faults of filling 64 MiB for the second time.
+SCRIPT = """
+import resource, sys
+from sepasr_cli.allocator import keep_heap
+kept = keep_heap() if sys.argv[1] == "keep" else False
+for _ in range(2):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    block = bytearray(b"x") * (64 << 20)
+    del block
+print(kept, resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the C library of Linux")
+def test_no_page_is_mapped_twice() -> None:
+    faults = {}
+    for how in ("keep", "leave"):
+        command = [sys.executable, "-c", SCRIPT, how]
+        kept, count = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
+        if how == "keep" and kept != "True":
+            pytest.skip("another C library than that of GNU")
+        faults[how] = int(count)
+    assert faults["keep"] < 0.05 * faults["leave"]
+
+
+def test_other_systems_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(allocator.sys, "platform", "darwin")
+    assert allocator.keep_heap() is False
