@@ -17,6 +17,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from typing_extensions import Self
 
 from sepasr_cli.errors import SepasrError
+from sepasr_cli.onednn import Linear
 from sepasr_cli.saved_model import SavedModel
 from sepasr_cli.separation.alignment import align_masks
 from sepasr_cli.separation.stft import Stft, deviation, differing, valid
@@ -32,6 +33,8 @@ MASKS: dict[str, Callable[[Tensor], Tensor]] = {
     "tanh": torch.tanh,
     "clamp": lambda x: x.clamp(0, 1),
 }
+#: Frequencies that are beamformed at once on a CPU.
+CACHED_FREQUENCIES = 16
 
 
 class MaskMVDRConfig(Settings):
@@ -91,7 +94,7 @@ class ProjectedBLSTM(nn.Module):
         super().__init__()
         sizes = [inputs] + [projection] * (layers - 1)
         self.lstms = nn.ModuleList(nn.LSTM(size, lstm, bidirectional=True) for size in sizes)
-        self.projections = nn.ModuleList(nn.Linear(2 * lstm, projection) for _ in sizes)
+        self.projections = nn.ModuleList(Linear(2 * lstm, projection) for _ in sizes)
 
     def forward(self, x: Tensor, frames: Tensor | None = None) -> Tensor:
         """Sequences (T, B, inputs) to (T, B, projection); `frames` (B,), on the CPU, where they differ."""
@@ -121,7 +124,7 @@ class MaskMVDR(SavedModel[MaskMVDRConfig]):
         self.stft = Stft(config.fft_size, config.hop)
         parts = 2 * config.microphones - 1 if config.input == "phase" else 1
         self.estimator = ProjectedBLSTM(parts * self.stft.frequencies, config.layers, config.lstm, config.projection)
-        self.to_masks = nn.Linear(config.projection, self.sources * self.stft.frequencies)
+        self.to_masks = Linear(config.projection, self.sources * self.stft.frequencies)
 
     def forward(self, mixture: Tensor, lengths: Tensor | None = None, aligned: bool = False) -> Tensor:
         """Separate mixtures.
@@ -235,6 +238,13 @@ def beamform(spectrum: Tensor, masks: Tensor, config: MaskMVDRConfig) -> Tensor:
     Returns:
         The speakers' complex spectra, (B, S, T, F); zeros where there is silence.
     """
+    # Every frequency is by itself: on a CPU a few at a time, which stay in its caches.
+    groups = -(-spectrum.shape[3] // CACHED_FREQUENCIES) if spectrum.device.type == "cpu" else 1
+    parts = zip(spectrum.chunk(groups, dim=3), masks.chunk(groups, dim=3), strict=True)
+    return torch.cat([_beamform(*part, config) for part in parts], dim=3)
+
+
+def _beamform(spectrum: Tensor, masks: Tensor, config: MaskMVDRConfig) -> Tensor:
     precise = spectrum.to(torch.complex128).permute(0, 3, 1, 2)  # (B, F, M, T)
     weights = masks.double().permute(0, 1, 3, 2)  # (B, C, F, T)
     weights = weights / (weights.sum(-1, keepdim=True) + EPSILON)
