@@ -39,7 +39,7 @@ $(PARITY)/installed: tests/parity/requirements.txt $(VENV)/installed
 	touch $@
 
 parity: $(PARITY)/installed
-	PYTHONPATH=$(PARITY) $(BIN)/pytest tests/parity
+	PYTHONPATH=$(PARITY) $(BIN)/pytest tests/parity -m "slow or not slow"
 
 demo: $(VENV)/installed
 	rm -rf $(DEMO)

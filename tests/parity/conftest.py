@@ -1,7 +1,9 @@
 """Parity with ESPnet: the same weights on the same input. `make parity` installs ESPnet and prints the table."""
 
+import contextlib
 import random
 import sys
+import time
 from collections.abc import Callable, Iterator
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec, module_from_spec
@@ -28,6 +30,7 @@ if find_spec("espnet2"):
     effects.apply_effects_tensor = None  # type: ignore[attr-defined]
 
 ROWS: dict[tuple[str, str], tuple[str, float]] = {}
+TIMES: list[tuple[str, float]] = []
 
 
 @pytest.fixture(autouse=True)
@@ -58,6 +61,19 @@ def agree() -> Callable[..., None]:
 
 
 @pytest.fixture
+def times() -> Callable[[str], contextlib.AbstractContextManager[None]]:
+    """Tell how long something took, below the table."""
+
+    @contextlib.contextmanager
+    def measure(what: str) -> Iterator[None]:
+        began = time.perf_counter()
+        yield
+        TIMES.append((what, time.perf_counter() - began))
+
+    return measure
+
+
+@pytest.fixture
 def randomise() -> Callable[[nn.Module], Any]:
     """Give every weight a value of its own, gains and running statistics too, so that no mix-up goes unnoticed."""
 
@@ -79,3 +95,7 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     terminalreporter.write_line("\n| module | configuration | worst difference |\n|---|---|---|")
     for (module, configuration), (kind, worst) in sorted(ROWS.items()):
         terminalreporter.write_line(f"| {module} | {configuration} | {worst:.1e} {kind} |")
+    if TIMES:
+        terminalreporter.write_line("\n| the paper's system, random weights | seconds |\n|---|---|")
+    for what, seconds in TIMES:
+        terminalreporter.write_line(f"| {what} | {seconds:.1f} |")

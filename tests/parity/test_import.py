@@ -33,6 +33,7 @@ GRID |= {"n_imics": 2, "emb_hs": 2, "activation": "gelu", "ref_channel": 0}
 BEAMFORMER = {"num_spk": 2, "blayers": 1, "bunits": 16, "bprojs": 16, "ref_channel": 1}
 ENCODER = {"output_size": 32, "attention_heads": 4, "linear_units": 32, "num_blocks": 2, "input_layer": "conv2d2"}
 ENCODER |= {"macaron_style": True, "rel_pos_type": "latest", "cnn_module_kernel": 15}
+SIZES = ("output_size", "attention_heads", "linear_units", "num_blocks")
 DECODER = {"attention_heads": 4, "linear_units": 32, "num_blocks": 2}
 FEATURES = {"normalize": "utterance_mvn", "normalize_conf": {}, "token_type": "char", "token_list": TOKENS}
 DECODING = {"beam": 10, "ctc_weight": 0.3, "lm_weight": 1.0}
@@ -156,18 +157,71 @@ def test_joint_model(kind: str, write: Any, mixture: Path, agree: Any, wavlm: Pa
     for one, (text, _, tokens, hypothesis) in zip(found[0], said, strict=True):
         assert (list(one.tokens), one.text) == (tokens, " ".join(text.split()))
         agree("imported joint model", f"{kind}, score", torch.tensor(one.score), hypothesis.score, tolerance=1e-4)
+    outcome = sepasr_cli.transcribe([mixture], model=str(tmp_path / "model"), whole=True)
+    assert sorted(segment.words for segment in outcome.segments) == sorted(one.text for one in found[0] if one.text)
+
+
+SMALL_WAVLM = {"encoder_layers": 2, "encoder_embed_dim": 64, "encoder_ffn_embed_dim": 64, "encoder_attention_heads": 4}
+SMALL_WAVLM |= {"conv_feature_layers": "[(32,10,5)] + [(32,3,2)] * 4 + [(32,2,2)] * 2", "conv_pos": 16}
+SMALL_WAVLM |= {"conv_pos_groups": 4}
+LARGE_WAVLM = {"encoder_layers": 24, "encoder_embed_dim": 1024, "encoder_ffn_embed_dim": 4096}
+LARGE_WAVLM |= {"encoder_attention_heads": 16}
+
+
+def write_wavlm(path: Path, **sizes: Any) -> Path:
+    """A WavLM of its authors' class with random weights, arranged like the large one."""
+    from s3prl.upstream.wavlm.WavLM import WavLM, WavLMConfig
+
+    torch.manual_seed(1)
+    conf = {"extractor_mode": "layer_norm", "layer_norm_first": True, "normalize": True, "num_buckets": 320}
+    conf |= {"max_distance": 800, "relative_position_embedding": True, "gru_rel_pos": True} | sizes
+    torch.save({"cfg": conf, "model": WavLM(WavLMConfig(conf)).state_dict()}, path)
+    return path
 
 
 @pytest.fixture(scope="module")
 def wavlm(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A WavLM of its authors' class, small, arranged like the large one."""
-    from s3prl.upstream.wavlm.WavLM import WavLM, WavLMConfig
+    return write_wavlm(tmp_path_factory.mktemp("wavlm") / "wavlm.pt", **SMALL_WAVLM)
 
-    torch.manual_seed(1)
-    conf = {"encoder_layers": 2, "encoder_embed_dim": 64, "encoder_ffn_embed_dim": 64, "encoder_attention_heads": 4}
-    conf |= {"conv_pos": 16, "conv_pos_groups": 4, "relative_position_embedding": True, "gru_rel_pos": True}
-    conf |= {"conv_feature_layers": "[(32,10,5)] + [(32,3,2)] * 4 + [(32,2,2)] * 2", "num_buckets": 320}
-    conf |= {"max_distance": 800, "extractor_mode": "layer_norm", "layer_norm_first": True, "normalize": True}
-    path = tmp_path_factory.mktemp("wavlm") / "wavlm.pt"
-    torch.save({"cfg": conf, "model": WavLM(WavLMConfig(conf)).state_dict()}, path)
-    return path
+
+@pytest.mark.slow
+def test_the_paper_s_configuration(write: Any, agree: Any, times: Any, tmp_path: Path) -> None:
+    """The whole system of arXiv 2307.12231 at its full size: 8 microphones, WavLM Large, language model of 16 x 512."""
+    upstream = {"upstream": "wavlm_local", "path_or_url": str(write_wavlm(tmp_path / "wavlm.pt", **LARGE_WAVLM))}
+    grid = {"n_fft": 512, "stride": 256, "n_imics": 8, "emb_hs": 2, "activation": "gelu", "ref_channel": 0}
+    paper = FEATURES | JOINT | {"enh_separator_conf": grid, "asr_preencoder": "linear", "frontend": "s3prl"}
+    paper |= {"frontend_conf": {"frontend_conf": upstream, "multilayer_feature": True}}
+    paper |= {"asr_preencoder_conf": {"input_size": 1024, "output_size": 80}, "asr_decoder_conf": {}}
+    paper |= {"asr_encoder_conf": {"num_blocks": 12} | {key: ENCODER[key] for key in ENCODER if key not in SIZES}}
+    folder = write(EnhS2TTask, "joint", **paper)
+    layers = {"embed_unit": 128, "att_unit": 512, "head": 8, "unit": 2048, "layer": 16}
+    spoken = write(LMTask, "lm", token_type="char", token_list=TOKENS, lm="transformer", lm_conf=layers)
+    draw = np.random.default_rng(0)
+    level = np.repeat(draw.random((8, 48)), RATE // 16, axis=1)
+    soundfile.write(tmp_path / "mixture.wav", (0.1 * level * draw.standard_normal(level.shape)).T, RATE, "FLOAT")
+    audio = read(tmp_path / "mixture.wav")
+
+    with times("import"):
+        sepasr_cli.import_espnet(str(folder), tmp_path / "model", language_model=str(spoken))
+    with times("ESPnet, loading"):
+        theirs = Speech2Text(
+            folder / "config.yaml", folder / "valid.best.pth", lm_train_config=spoken / "config.yaml",
+            lm_file=spoken / "valid.best.pth", beam_size=10, ctc_weight=0.3, lm_weight=1.0, enh_s2t_task=True,
+        )  # fmt: skip
+    with times("ESPnet, 3 s of 8 channels"):
+        said = [hypotheses[0] for hypotheses in theirs(audio)]
+    waves = theirs.asr_model.enh_model.forward_enhance(torch.from_numpy(audio)[None], torch.tensor([len(audio)]))[0]
+    del theirs
+    with times("sepasr, loading"):
+        ours = load_model(str(tmp_path / "model"))
+        language_model = LanguageModel.from_pretrained(str(tmp_path / "model/language_model"))
+    with times("sepasr, 3 s of 8 channels"):
+        heard = torch.from_numpy(audio.T.copy())[None]
+        found, estimates = ours.transcribe(heard, decoding=DecodingConfig(**DECODING), language_model=language_model)
+    agree("the paper's system", "waveforms", estimates[0], torch.cat(waves))
+    for one, (text, _, tokens, hypothesis) in zip(found[0], said, strict=True):
+        assert (list(one.tokens), one.text) == (tokens, " ".join(text.split()))
+        agree("the paper's system", f"score of {len(tokens)} tokens", torch.tensor(one.score), hypothesis.score)
+    with times("sepasr transcribe, loading included"):
+        outcome = sepasr_cli.transcribe([tmp_path / "mixture.wav"], model=str(tmp_path / "model"), whole=True)
+    assert sorted(segment.words for segment in outcome.segments) == sorted(one.text for one in found[0] if one.text)
