@@ -90,7 +90,8 @@ def make(plan: Plan, count: int | None, workers: int, shard: tuple[int, int], sk
             advance()
     if failed:
         warn(f"{plan.name}: {len(failed)} mixtures left out; the first: {min(failed)}")
-    return parts == 1 or all(job.outputs()[0].is_file() for job in jobs)
+    # Files are written in their order.
+    return parts == 1 or all(job.outputs()[-1].is_file() for job in jobs)
 
 
 def _work(job: Job) -> str | None:
