@@ -308,6 +308,11 @@ SPOILS: dict[str, Callable[[], object]] = {
     "corpus: noise without recordings": all_of(
         lambda: Path("noise").mkdir(), replace("recipe.yaml", "{kind: white}", "{kind: folder, path: noise}")
     ),
+    "info: no audio": write("x.wav", "no audio"),
+    "info: a recipe that is not valid": replace("recipe.yaml", "blocks: 1, emb", "blokcs: 1, emb"),
+    "info: a folder of recipes, one not valid": all_of(
+        lambda: Path("recipes").mkdir(), write("recipes/one.yaml", "sed: 1"), write("recipes/two.yaml", "seed: 1")
+    ),
     "dataset: no such folder": replace("set.yaml", "path: whamr,", "path: nope,"),
     "dataset: half a tree": remove("whamr/wav8k/max/cv/s2_anechoic"),
     "dataset: a source that is missing": remove(f"whamr/wav8k/max/tt/s2_anechoic/{MIXTURE}.wav"),
