@@ -12,7 +12,7 @@ DEMO := runs/demo
 PEERS := .venv-peers
 PARITY := .parity
 ESPNET := espnet==202511 torch_complex==0.4.4 ci_sdr==0.0.2
-BENCHMARKS := startup tfgridnet ssl_features mvdr beam_search score
+BENCHMARKS := startup tfgridnet ssl_features mvdr beam_search score long_form
 
 .PHONY: test demo slow parity benchmarks clean
 

@@ -388,6 +388,9 @@ SPOILS: dict[str, Callable[[], object]] = {
     "audio: too short": sound("x.wav", STEREO[:100]),
     "audio: silent": sound("x.wav", STEREO * 0),
     "audio: NaN samples": sound("x.wav", STEREO * np.nan, subtype="FLOAT"),
+    "audio: NaN samples late in a long recording": sound(
+        "x.wav", np.r_[np.tile(STEREO, (40, 1)), STEREO * np.nan], subtype="FLOAT"
+    ),
     "audio: truncated": cut("calls/one.wav"),
     "audio: one bad file among three": write("calls/bad.wav", "no audio"),
     "score: no recording in common": all_of(SAID, spoken("heard.stm", "c x 0 1 good", "d x 0 1 it")),
@@ -493,7 +496,7 @@ def test_all_else_is_done_where_one_file_is_bad(world: Path, tmp_path: Path, mon
     Path("calls/bad.wav").write_text("no audio")
     result = CliRunner().invoke(app, shlex.split("separate calls --model run --out out"))
     assert result.exit_code == 1
-    assert sorted(path.name for path in Path("out").iterdir()) == [
+    assert sorted(path.name for path in Path("out").glob("[!.]*")) == [
         f"{name}_spk{number}.wav" for name in ("one", "two") for number in (1, 2)
     ]
     assert "calls/bad.wav: not an audio file that can be read" in result.stderr

@@ -174,6 +174,20 @@ def first_channels(path: Path, microphones: int) -> list[int] | None:
     return list(range(1, microphones + 1)) if audio.info(path).channels > microphones else None
 
 
+def check_speakers(speakers: int | None, split: str | None) -> None:
+    """See that `--speakers` is a number of people, and not asked for where all streams are needed.
+
+    Raises:
+        ArgumentError: where it is not so.
+    """
+    if speakers is not None and split is not None:
+        raise ArgumentError(
+            "--speakers is for audio files; all streams of a split are kept, which scoring matches with the references"
+        )
+    if speakers is not None and speakers < 1:
+        raise ArgumentError(f"--speakers {speakers}: expected at least 1")
+
+
 def check_folder(out: Path) -> None:
     """See that results can go into `out`, before anything is computed.
 

@@ -37,10 +37,10 @@ WINDOW, OVERLAP = 20.0, 4.0
 LONGEST = 20.0
 #: Seconds of the longest recording whose streams are recognised as they are.
 LONGEST_WHOLE = 60.0
-#: Windows separated at once.
-BATCH = 4
+#: Windows that a GPU separates at once; a processor is as fast with one, in less memory.
+BATCH = 8
 #: Seconds of speech recognised in one batch, and kept until they are sorted into batches.
-BATCH_SECONDS, QUEUE_SECONDS = 60.0, 240.0
+BATCH_SECONDS, QUEUE_SECONDS = 40.0, 120.0
 
 
 class Pipeline:
@@ -51,7 +51,7 @@ class Pipeline:
         decoding: how transcripts are searched for.
         window: seconds separated at once; longer recordings are cut.
         overlap: seconds that two windows share at least.
-        batch: windows at once.
+        batch: windows at once; by default as many as the device is best at.
         word_times: whether transcripts tell when each word was said.
         precision: of the separator and of what recognises, but for the search, which is always exact.
         language_model: what the search asks beside the recogniser, on the same device.
@@ -64,7 +64,7 @@ class Pipeline:
         decoding: DecodingConfig | None = None,
         window: float = WINDOW,
         overlap: float = OVERLAP,
-        batch: int = BATCH,
+        batch: int | None = None,
         word_times: bool = False,
         precision: Precision = "fp32",
         language_model: LanguageModel | None = None,
@@ -76,9 +76,9 @@ class Pipeline:
         self.decoding = decoding or DecodingConfig()
         self.sample_rate = self.separator.config.sample_rate
         self.window, self.overlap = round(window * self.sample_rate), round(overlap * self.sample_rate)
-        self.batch, self.word_times, self.language_model = batch, word_times, language_model
-        self.whole = whole
         self.device = next(model.parameters()).device
+        self.batch = batch or (1 if self.device.type == "cpu" else BATCH)
+        self.word_times, self.language_model, self.whole = word_times, language_model, whole
         self.precision = pick_precision(precision, self.device)
 
     @property
@@ -172,7 +172,11 @@ class Pipeline:
                 queue = []
         found += self._recognise(queue)
         kept = summary.speakers(speakers)
-        segments = [self._segment(session, span, said) for span, said in found if span.stream in kept and said.text]
+        segments = [
+            self._segment(session, span, said, summary.confidence(span.start))
+            for span, said in found
+            if span.stream in kept and said.text
+        ]
         return sorted(segments, key=lambda segment: (segment.start_time, segment.speaker))
 
     def _transcribe_whole(
@@ -196,7 +200,7 @@ class Pipeline:
         length = mixture.shape[1]
         spans = summary.note([Span(stream, 0, length, 0, length) for stream in range(self.speakers)])
         said = list(zip(spans, found[0], strict=True))[:speakers]
-        return [self._segment(session, span, hypothesis) for span, hypothesis in said if hypothesis.text]
+        return [self._segment(session, span, hypothesis, None) for span, hypothesis in said if hypothesis.text]
 
     def _passing(
         self, recording: Recording, summary: Summary, advance: Callable[[float], None]
@@ -242,7 +246,7 @@ class Pipeline:
             yield from zip(spans, said, strict=True)
             queue = queue[count:]
 
-    def _segment(self, session: str, span: Span, said: Hypothesis) -> Segment:
+    def _segment(self, session: str, span: Span, said: Hypothesis, confidence: float | None) -> Segment:
         """What was said in a span; words may begin and end a little outside of it."""
         offset, start, end = (at / self.sample_rate for at in (span.first, span.start, span.end))
         times = said.word_times and tuple((round(offset + a, 3), round(offset + b, 3)) for a, b in said.word_times)
@@ -254,6 +258,7 @@ class Pipeline:
             words=said.text,
             word_times=times,
             word_confidences=said.word_confidences,
+            join_confidence=confidence,
         )
 
     @cached_property

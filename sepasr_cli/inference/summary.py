@@ -36,6 +36,11 @@ class Summary:
         kept = sorted(speaking, key=lambda stream: -self.spoken[stream])[:most]
         return sorted(kept, key=lambda stream: self.begins[stream])
 
+    def confidence(self, sample: int) -> float | None:
+        """Confidence of the join of the window that a sample is in; None in the first."""
+        before = [join for join in self.joins if join.start <= sample]
+        return round(before[-1].confidence, 3) if before else None
+
     def lines(self, most: int | None = None) -> list[str]:
         """What people should know, a line each: streams left out, windows joined without being sure."""
         streams, found, kept = len(self.spoken), len(self.speakers()), len(self.speakers(most))

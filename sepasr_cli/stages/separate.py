@@ -13,6 +13,7 @@ from sepasr_cli.inference.inputs import (
     Input,
     Outcome,
     check_folder,
+    check_speakers,
     collect,
     first_channels,
     refuse_to_replace,
@@ -20,6 +21,7 @@ from sepasr_cli.inference.inputs import (
     split_folder,
     work_on_audio,
 )
+from sepasr_cli.inference.journal import Journal
 from sepasr_cli.inference.pipeline import Pipeline
 from sepasr_cli.inference.recording import parse_channels
 from sepasr_cli.inference.summary import Summary
@@ -67,6 +69,7 @@ def separate(
         SepasrError: where nothing can be done at all.
     """
     chosen = parse_channels(channels)
+    check_speakers(speakers, split)
     if split is not None:
         if out is not None:
             raise ArgumentError("--out is for files and folders; a split's results go into the run directory")
@@ -78,6 +81,8 @@ def separate(
     if not files:
         return Outcome(total, failures=failures)
     pipeline = Pipeline(load_separator(model, pick_device(device), system), precision=precision)
+    made_from = {"model": pipeline.fingerprint(), "options": [chosen, speakers]} | pipeline.inexactness
+    journal = Journal(folder / ".separate.jsonl", made_from, fresh=overwrite)
     written: list[Path] = []
 
     def work(item: Input, advance: Callable[[float], None]) -> None:
@@ -93,7 +98,6 @@ def separate(
             kept = summary.speakers(speakers) or range(pipeline.speakers)
             for path, stream in zip(targets, kept, strict=False):
                 drafts.publish(stream, path)
-                written.append(path)
         for path in targets[len(kept) :]:
             # What an earlier run left there belongs to no speaker any more.
             path.unlink(missing_ok=True)
@@ -101,10 +105,15 @@ def separate(
             say(f"{item}: {line}")
         if summary.joins:
             write_json(joins, summary.record())
+        written.extend(targets[: len(kept)])
+        journal.note(item, targets[: len(kept)])
 
-    failures |= work_on_audio("separate", files, work)
+    todo = journal.left(files)
+    failures |= work_on_audio("separate", todo, work)
+    if not failures:
+        journal.close()
     if written:
-        say(f"{folder}: {len(written)} files written from {len(files)} recordings")
+        say(f"{folder}: {len(written)} files written from {len(todo)} recordings")
     return Outcome(total, written, failures=failures)
 
 

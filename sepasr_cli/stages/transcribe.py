@@ -14,6 +14,7 @@ from sepasr_cli.inference.inputs import (
     Input,
     Outcome,
     check_folder,
+    check_speakers,
     collect,
     first_channels,
     refuse_to_replace,
@@ -21,6 +22,7 @@ from sepasr_cli.inference.inputs import (
     split_folder,
     work_on_audio,
 )
+from sepasr_cli.inference.journal import Journal
 from sepasr_cli.inference.pipeline import Pipeline
 from sepasr_cli.inference.recording import parse_channels
 from sepasr_cli.inference.summary import Summary
@@ -100,6 +102,7 @@ def transcribe(
         SepasrError: where nothing can be done at all.
     """
     chosen = parse_channels(channels)
+    check_speakers(speakers, split)
     stated = (("method", decoding), ("beam", beam), ("lm_weight", lm_weight))
     search = {key: value for key, value in stated if value is not None}
     if split is not None:
@@ -141,7 +144,14 @@ def transcribe(
     pipeline = _pipeline(model, system, recognizer, language_model, device, precision, search, word_times, whole)
     if len(names) > pipeline.speakers:
         raise ArgumentError(f"--speaker-names holds {len(names)} names, the model gives {pipeline.speakers} speakers")
-    segments: list[Segment] = []
+    made_from = {
+        "model": pipeline.fingerprint(),
+        "decoding": pipeline.decoding.model_dump(),
+        "options": [chosen, speakers, word_times, names, target.formats, language_model, whole],
+    } | pipeline.inexactness
+    journal = Journal(target.journal, made_from, fresh=overwrite)
+    todo = journal.left(files)
+    done = {item.name: _segments(record) for item in files if (record := journal.record(item)) is not None}
     written: list[Path] = []
 
     def work(item: Input, advance: Callable[[float], None]) -> None:
@@ -152,20 +162,27 @@ def transcribe(
         found = pipeline.transcribe(pipeline.prepare(item.path, chosen), item.name, speakers, summary, advance)
         for line in summary.lines(speakers):
             say(f"{item}: {line}")
-        found = name_speakers(found, names)
-        segments.extend(found)
+        done[item.name] = found = name_speakers(found, names)
         for path, kind in paths.items():
             transcripts.write(path, found, kind)
             written.append(path)
         if target.path is None:
             print(transcripts.render(found, "txt"), end="", flush=True)
+        journal.note(item, list(paths), segments=[segment.model_dump(exclude_none=True) for segment in found])
 
-    failures |= work_on_audio("transcribe", files, work)
+    failures |= work_on_audio("transcribe", todo, work)
+    segments = [segment for item in files for segment in done.get(item.name, [])]
     if target.path is not None and target.together and segments:
         transcripts.write(target.path, segments)
         written.append(target.path)
+    if not failures:
+        journal.close()
     target.say_lost(segments)
     return Outcome(total, written, segments, failures)
+
+
+def _segments(record: dict[str, Any]) -> list[Segment]:
+    return [validate(Segment, values, "a journal") for values in record["segments"]]
 
 
 def _pipeline(

@@ -44,6 +44,15 @@ class Destination:
         """The folder for files of each recording, if that is what is wanted."""
         return None if self.together else self.path
 
+    @property
+    def journal(self) -> Path | None:
+        """Where it is noted which recordings are done; None where transcripts are printed."""
+        if self.path is None:
+            return None
+        return (
+            self.path / ".transcribe.jsonl" if self.folder is not None else self.path.with_name(f".{self.path.name}l")
+        )
+
     def file(self, name: str, kind: Format) -> Path:
         """The file in the folder for the recording of that name."""
         assert self.folder is not None

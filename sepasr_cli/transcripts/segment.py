@@ -16,7 +16,8 @@ class Segment(Settings):
     """One speaker's words between two times, in seconds from the recording's start.
 
     Where they are known, `word_times` holds (start, end) of each word, and `word_confidences` how sure the recogniser
-    is of each, from 0 to 1.
+    is of each, from 0 to 1. `join_confidence`, 0 to 1, says how sure it is, in a recording separated in windows, that
+    the speakers are those of the window before.
     """
 
     session_id: str
@@ -26,6 +27,7 @@ class Segment(Settings):
     words: str
     word_times: tuple[tuple[float, float], ...] | None = None
     word_confidences: tuple[float, ...] | None = None
+    join_confidence: float | None = None
 
     @model_validator(mode="after")
     def _fits(self) -> Self:

@@ -123,6 +123,8 @@ def test_who_speaks_when_is_found_whatever_the_windows(
     assert np.allclose(found, [times for _, *times in TURNS], atol=0.15)
     assert sorted(summary.spoken) == pytest.approx([11.0, 14.5], abs=0.5)
     assert all(segment.words for segment in segments)
+    sure = [segment.join_confidence for segment in segments]
+    assert sure[:2] == [None, None] and all(one is not None and one > 0.5 for one in sure[2:])
     streams = separate(pipeline, path)
     assert min(np.abs(streams - conversation[order]).max() for order in ([0, 1], [1, 0])) < 0.01
 

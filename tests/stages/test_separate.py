@@ -117,7 +117,7 @@ def test_a_bad_file_is_one_line_and_stops_nothing(
         separate([bad], str(separator_folder), out).check()
     assert str(alone.value) == f"{bad}: {message}"
     outcome = separate([bad, good], str(separator_folder), out)
-    assert sorted(path.name for path in out.iterdir()) == ["good_spk1.wav", "good_spk2.wav"]
+    assert sorted(path.name for path in out.glob("[!.]*")) == ["good_spk1.wav", "good_spk2.wav"]
     with pytest.raises(SepasrError) as together:
         outcome.check()
     assert str(together.value) == f"1 of 2 files failed: {bad}"

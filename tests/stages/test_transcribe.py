@@ -11,10 +11,13 @@ import torch
 
 from sepasr_cli import audio, transcripts
 from sepasr_cli.errors import SepasrError
+from sepasr_cli.inference.pipeline import Pipeline
+from sepasr_cli.inference.recording import Recording
 from sepasr_cli.joint import JointModel
 from sepasr_cli.recognition.beam_search import DecodingConfig
 from sepasr_cli.rundir import RunDir
 from sepasr_cli.stages.transcribe import UNDER_WAY, transcribe
+from sepasr_cli.transcripts import Segment
 
 RATE = 8000
 
@@ -169,3 +172,56 @@ def test_whole_streams_are_what_the_model_hears(folder: Path, joint_folder: Path
     outcome = transcribe([path], model=str(joint_folder), decoding="greedy", whole=True)
     assert [segment.words for segment in outcome.segments] == [text for text in expected if text]
     assert {(one.start_time, one.end_time) for one in outcome.segments} == {(0.0, samples.shape[2] / 8000)}
+
+
+@pytest.mark.parametrize("out", ["texts", "all.json"])
+def test_an_interrupted_command_goes_on_with_the_files_not_done(
+    folder: Path,
+    joint_folder: Path,
+    tmp_path: Path,
+    out: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def interrupted(self: Pipeline, recording: Recording, session: str, *rest: object) -> list[Segment]:
+        if session != "a":
+            raise KeyboardInterrupt
+        return transcribed(self, recording, session)
+
+    transcribed = Pipeline.transcribe
+    settings = {"model": str(joint_folder), "out": tmp_path / "new" / out, "decoding": "greedy", "device": "cpu"}
+    whole = transcribe([folder], **(settings | {"out": None})).segments  # type: ignore[arg-type]
+    monkeypatch.setattr(Pipeline, "transcribe", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        transcribe([folder], **settings)  # type: ignore[arg-type]
+    sessions = []
+
+    def counted(self: Pipeline, recording: Recording, session: str, *rest: object) -> list[Segment]:
+        sessions.append(session)
+        return transcribed(self, recording, session)
+
+    monkeypatch.setattr(Pipeline, "transcribe", counted)
+    capsys.readouterr()
+    outcome = transcribe([folder], **settings)  # type: ignore[arg-type]
+    outcome.check()
+    assert sessions == ["sub/b"] and outcome.segments == whole
+    assert "1 of 2 files are done, going on" in capsys.readouterr().err
+    made = [path for path in (tmp_path / "new").rglob("*") if path.is_file()]
+    assert [path.name for path in sorted(made)] == (["a.json", "b.json"] if out == "texts" else ["all.json"])
+
+
+def test_a_file_of_ours_is_done_and_one_of_theirs_is_in_the_way(
+    folder: Path, joint_folder: Path, tmp_path: Path
+) -> None:
+    """One bad file among two: run again with it mended, the other is not done anew, whatever is asked in its place."""
+    good = (folder / "a.wav").read_bytes()
+    (folder / "a.wav").write_bytes(b"no audio")
+    settings = {"model": str(joint_folder), "out": tmp_path / "out", "decoding": "greedy", "device": "cpu"}
+    assert list(transcribe([folder], **settings).failures) == [str(folder / "a.wav")]  # type: ignore[arg-type]
+    (folder / "a.wav").write_bytes(good)
+    other = transcribe([folder], **(settings | {"speakers": 1}))  # type: ignore[arg-type]
+    assert list(other.failures) == [str(folder / "sub/b.wav")] and "exists already" in next(
+        iter(other.failures.values())
+    )
+    (tmp_path / "out/a.json").unlink()
+    transcribe([folder], **settings).check()  # type: ignore[arg-type]
