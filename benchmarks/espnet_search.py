@@ -39,7 +39,7 @@ class SearchTwin:
         ctc.ctc_lo.load_state_dict(ctc_head.state_dict())
         scorers: dict[str, Any] = {
             "decoder": decoder_twin(decoder),
-            "ctc": CTCPrefixScorer(ctc.to(ctc_head.weight.dtype).eval(), vocabulary - 1),
+            "ctc": CTCPrefixScorer(ctc.to(ctc_head.weight).eval(), vocabulary - 1),
             "length_bonus": LengthBonus(vocabulary),
         }
         if language_model is not None:
