@@ -87,6 +87,31 @@ def alternately(tasks: Mapping[str, Callable[[], object]], options: argparse.Nam
     return {name: statistics.median(found) for name, found in times.items()}
 
 
+def apart(kinds: Sequence[str], work: Callable[..., None], options: argparse.Namespace) -> dict[str, float]:
+    """As `alternately`, where what one side sets for its whole process must not help the other.
+
+    Each kind has a process of its own, in which `work(kind, options)` of the script's top level is called in turn.
+    """
+    pools = {kind: ProcessPoolExecutor(1, mp_context=get_context("spawn")) for kind in kinds}
+    try:
+        times: dict[str, list[float]] = {kind: [] for kind in kinds}
+        for round_number in range(options.repeats + 1):
+            for kind, pool in pools.items():
+                taken = pool.submit(_timed, work, kind, options).result()
+                if round_number > 0:  # the first one is not counted
+                    times[kind].append(taken)
+    finally:
+        for pool in pools.values():
+            pool.shutdown()
+    return {kind: statistics.median(found) for kind, found in times.items()}
+
+
+def _timed(work: Callable[..., None], kind: str, options: argparse.Namespace) -> float:
+    began = _now(options.device)
+    work(kind, options)
+    return _now(options.device) - began
+
+
 def _now(device: str) -> float:
     if device.startswith("cuda"):
         torch.cuda.synchronize()

@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from espnet_twins import TFGridNetTwin
-from measure import Row, alternately, in_child, parser, peak_memory, prepared, relative_error, report
+from measure import Row, alternately, apart, in_child, parser, peak_memory, prepared, relative_error, report
 from torch import Tensor, nn
 
+from sepasr_cli.allocator import keep_heap
 from sepasr_cli.separation import TFGridNet, TFGridNetConfig
 from sepasr_cli.separation.losses import separation_loss
 
@@ -24,6 +25,8 @@ KEPT = Path(__file__).parent.parent / "runs" / "benchmarks" / "tfgridnet"
 STEPS, SEGMENT = 60, 1.0
 #: Steps at the end over which the two trainings' losses are compared.
 LAST = 15
+#: What a process trains, made at its first step.
+READY: dict[str, tuple[nn.Module, Tensor, Tensor]] = {}
 
 
 def main() -> None:
@@ -41,12 +44,15 @@ def main() -> None:
         trained = TFGridNet.from_pretrained(options.weights).to(options.device)
     for microphones in (2, 8):
         rows += _forward(_with_microphones(trained, microphones), options)
-    rows += _training_step(trained, options)
-    for what, function in (("forward 32 s, 2 microphones", _forward_memory), ("training step 2 s", _step_memory)):
-        peer, *ours = (in_child(function, kind, options) for kind in ("peer", "fp32", "bf16"))
+    rows += _training_step(options)
+    kinds = ("fp32", "bf16")
+    for what, function, names in (
+        ("forward 32 s, 2 microphones", _forward_memory, kinds),
+        ("training step 2 s", _step_memory, (*kinds, "fp32, checkpointed", "bf16, checkpointed")),
+    ):
+        peer = in_child(function, "peer", options)
         rows += [
-            Row(f"peak memory, {what}, {name}", peer, found, 2, "MiB")
-            for name, found in zip(("fp32", "bf16"), ours, strict=True)
+            Row(f"peak memory, {what}, {name}", peer, in_child(function, name, options), 2, "MiB") for name in names
         ]
     report("tfgridnet", rows, options.device)
 
@@ -75,18 +81,28 @@ def _forward(model: TFGridNet, options: Namespace) -> list[Row]:
     return rows
 
 
-def _training_step(model: TFGridNet, options: Namespace) -> list[Row]:
-    models = {"peer": TFGridNetTwin(model), "fp32": model, "bf16": model}
-    mixture, sources = (signal[None].to(options.device) for signal in talkers(2, 2.0, seed=20_000))
-    tasks = {}
-    for name, network in models.items():
-        network.to(options.device).train()
-        tasks[name] = lambda network=network, name=name: _step(network, mixture, sources, name == "bf16")
-    seconds = alternately(tasks, options)
+def _training_step(options: Namespace) -> list[Row]:
+    seconds = apart(("peer", "fp32", "bf16", "bf16, checkpointed"), _one_step, options)
     return [
         Row("training step 2 s, fp32", seconds["peer"], seconds["fp32"], 1.4),
         Row("training step 2 s, bf16", seconds["peer"], seconds["bf16"], 3),
+        Row("training step 2 s, bf16, checkpointed", seconds["peer"], seconds["bf16, checkpointed"]),
     ]
+
+
+def _one_step(kind: str, options: Namespace) -> None:
+    if kind not in READY:
+        READY[kind] = _prepared_step(kind, options)
+    model, mixture, sources = READY[kind]
+    _step(model, mixture, sources, kind.startswith("bf16"))
+
+
+def _prepared_step(kind: str, options: Namespace) -> tuple[nn.Module, Tensor, Tensor]:
+    """A model to train, as `sepasr pretrain-sep` would, and an example."""
+    if kind != "peer" and options.device == "cpu":
+        keep_heap()
+    mixture, sources = (signal[None].to(options.device) for signal in talkers(2, 2.0, seed=20_000))
+    return _untrained(kind, options).train(), mixture, sources
 
 
 def _step(model: nn.Module, mixture: Tensor, sources: Tensor, half: bool) -> Tensor:
@@ -110,13 +126,14 @@ def _forward_memory(kind: str, options: Namespace) -> float:
 def _step_memory(kind: str, options: Namespace) -> float:
     model = _untrained(kind, options).train()
     mixture, sources = (torch.randn(1, 2, 2 * RATE, device=options.device) for _ in range(2))
-    _step(model, mixture, sources, kind == "bf16")
+    for _ in range(2):
+        _step(model, mixture, sources, kind.startswith("bf16"))
     return peak_memory(options.device)
 
 
 def _untrained(kind: str, options: Namespace) -> nn.Module:
     prepared(options)  # in a process of its own
-    model = TFGridNet(TFGridNetConfig())
+    model = TFGridNet(TFGridNetConfig(checkpoint_activations=kind.endswith("checkpointed")))
     return (TFGridNetTwin(model) if kind == "peer" else model).to(options.device)
 
 
