@@ -43,11 +43,17 @@ def align_masks(masks: Tensor, spectrum: Tensor, block: int, reference: int = 0)
 
 
 def _signatures(masks: Tensor, spectrum: Tensor, block: int, reference: int) -> Tensor:
-    """The phase differences that each mask lets through in each block, weighted by level: (B, S, K, D)."""
+    """The phase differences that each mask lets through in each block, weighted by level: (B, S, K, D).
+
+    They are taken less their mean over all frames: what all places have in common would hide what they have not.
+    """
     others = [index for index in range(spectrum.shape[1]) if index != reference]
     cross = spectrum[:, others] * spectrum[:, reference, None].conj()
-    phases = torch.view_as_real(cross / (cross.abs() + EPSILON)).movedim(-1, 2)  # (B, M - 1, 2, T, F)
-    weights = masks * spectrum.abs().square().mean(1, keepdim=True).sqrt()
+    level = spectrum.abs().square().mean(1, keepdim=True).sqrt()  # (B, 1, T, F)
+    phases = cross / (cross.abs() + EPSILON)
+    phases = phases - (phases * level).sum(2, keepdim=True) / (level.sum(2, keepdim=True) + EPSILON)
+    phases = torch.view_as_real(phases).movedim(-1, 2)  # (B, M - 1, 2, T, F)
+    weights = masks * level
     missing = (0, 0, 0, -masks.shape[2] % block)
     weights = functional.pad(weights, missing).unflatten(2, (-1, block))
     phases = functional.pad(phases, missing).unflatten(3, (-1, block))
