@@ -22,8 +22,8 @@ SMOOTH, COMPARE = 5, 25
 #: has next to no range, speech without pauses loses but its weakest sounds. It is at most 26 dB below what is loud in
 #: its stream, and 35 dB below what is in the loudest.
 SHARE_OF_RANGE, LEAST_ABOVE, MOST_ABOVE, BELOW_LOUD, BELOW_LOUDEST = 1 / 3, 3.0, 9.0, 26.0, 35.0
-#: What leaks of another stream is 16 dB below it, or 7 dB (over a whole span 4 dB) and alike: of this correlation.
-FAR_BELOW, BELOW, SPAN_BELOW, ALIKE = 10**-1.6, 10**-0.7, 10**-0.4, 0.25
+#: What leaks of another stream is 12 dB below it, or 8 dB (over a whole span 4 dB) and not unlike: of this correlation.
+FAR_BELOW, BELOW, SPAN_BELOW, ALIKE = 10**-1.2, 10**-0.8, 10**-0.4, 0.05
 #: Frames of the longest pause within a span, of the shortest span, and added on either side to recognise it.
 PAUSE, SHORTEST, AROUND = 25, 10, 10
 #: A stream whose samples all stay below is silent (-100 dBFS).
