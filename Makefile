@@ -1,7 +1,7 @@
 # make test    everything is set up, then linted, type-checked and tested
-# make parity  ESPnet is installed in a folder of its own and our models compared with its, with the same weights
+# make parity  ESPnet is installed in a folder of its own and our models are compared with its, with the same weights
 # make demo    everything is set up, then the debug recipe runs end to end
-# make benchmarks    the peers are set up in an environment of their own, then all benchmarks run
+# make benchmarks    the same ESPnet and other peers are timed beside us
 # TORCH=...    another PyTorch than the CPU build, such as TORCH="torch --index-url https://download.pytorch.org/whl/cu128"
 
 PYTHON ?= python3
@@ -9,10 +9,8 @@ TORCH ?= torch==2.13.0 --extra-index-url https://download.pytorch.org/whl/cpu --
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO := runs/demo
-PEERS := .venv-peers
-PARITY := .parity
-ESPNET := espnet==202511 torch_complex==0.4.4 ci_sdr==0.0.2
-BENCHMARKS := startup tfgridnet ssl_features mvdr beam_search score long_form
+PEERS := .peers
+BENCHMARKS := startup tfgridnet ssl_features mvdr beam_search simulate score long_form
 
 .PHONY: test demo slow parity benchmarks clean
 
@@ -33,13 +31,13 @@ slow: $(VENV)/installed
 	$(BIN)/pytest -m slow
 
 # Without dependencies, as they would bring another PyTorch; what ESPnet imports is listed in full.
-$(PARITY)/installed: tests/parity/requirements.txt $(VENV)/installed
-	rm -rf $(PARITY)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target $(PARITY) -r $<
+$(PEERS)/installed: peers.txt $(VENV)/installed
+	rm -rf $(PEERS)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target $(PEERS) -r $<
 	touch $@
 
-parity: $(PARITY)/installed
-	PYTHONPATH=$(PARITY) $(BIN)/pytest tests/parity -m "slow or not slow"
+parity: $(PEERS)/installed
+	PYTHONPATH=$(PEERS) $(BIN)/pytest tests/parity -m "slow or not slow"
 
 demo: $(VENV)/installed
 	rm -rf $(DEMO)
@@ -51,17 +49,8 @@ demo: $(VENV)/installed
 	$(BIN)/sepasr transcribe $(DEMO) --split test
 	$(BIN)/sepasr score $(DEMO) --split test --examples 5
 
-# Sees the package and its dependencies, so that both sides run on one PyTorch. ESPnet pins others, which it does not need.
-$(PEERS)/installed: $(VENV)/installed benchmarks/peers.txt
-	test -x $(PEERS)/bin/python || $(BIN)/python -m venv $(PEERS)
-	$(BIN)/python -c "import sysconfig; print('import site; site.addsitedir(%r)' % sysconfig.get_path('purelib'))" \
-		> "$$($(PEERS)/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/sepasr.pth"
-	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps $(ESPNET)
-	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check -r benchmarks/peers.txt
-	touch $@
-
 benchmarks: $(PEERS)/installed
-	set -e; for name in $(BENCHMARKS); do $(PEERS)/bin/python -W ignore benchmarks/$$name.py; done
+	set -e; for name in $(BENCHMARKS); do PYTHONPATH=$(PEERS) $(BIN)/python -W ignore benchmarks/$$name.py; done
 
 clean:
-	rm -rf $(VENV) $(PEERS) $(PARITY) build *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(PEERS) build *.egg-info .mypy_cache .ruff_cache .pytest_cache
