@@ -14,7 +14,7 @@ from espnet_twins import TFGridNetTwin
 from measure import Row, alternately, apart, in_child, parser, peak_memory, prepared, relative_error, report
 from torch import Tensor, nn
 
-from sepasr_cli.allocator import keep_heap
+from sepasr_cli.heap import keep_heap
 from sepasr_cli.separation import TFGridNet, TFGridNetConfig
 from sepasr_cli.separation.losses import separation_loss
 

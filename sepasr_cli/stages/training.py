@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from sepasr_cli.allocator import keep_heap
+from sepasr_cli.heap import keep_heap
 from sepasr_cli.corpora import read_corpora
 from sepasr_cli.device import pick_device
 from sepasr_cli.errors import SepasrError
