@@ -7,11 +7,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from sepasr_cli.heap import keep_heap
 from sepasr_cli.corpora import read_corpora
 from sepasr_cli.device import pick_device
 from sepasr_cli.errors import SepasrError
 from sepasr_cli.files import fingerprint
+from sepasr_cli.heap import keep_heap
 from sepasr_cli.manifest import Utterance
 from sepasr_cli.progress import say
 from sepasr_cli.randomness import generator
