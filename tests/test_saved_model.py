@@ -261,16 +261,21 @@ def test_sharing_is_that_of_hugging_face(every_model: dict[str, SavedModel]) -> 
 
 
 def test_nothing_is_ever_unpickled_evaluated_or_run_by_a_shell() -> None:
-    """Models, states, recipes and corpora come from anywhere; all of them are plain data."""
+    """Models, states, recipes and corpora come from anywhere; all of them are plain data.
+
+    Other people's checkpoints are read as tensors alone, and other people's arrays of objects by an unpickler that
+    knows no names but its own.
+    """
     forbidden = re.compile(
-        r"torch\.load\b|\bpickle\b|(?<![.\w])(eval|exec)\(|yaml\.(load|full_load|unsafe_load)\(|shell=True|os\.system"
+        r"torch\.load\((?!.*weights_only=True)|\bpickle\.(?!UnpicklingError\b)|from pickle|(?<![.\w])(eval|exec)\("
+        r"|yaml\.(load|full_load|unsafe_load)\(|shell=True|os\.system"
         r"|allow_pickle=True|weights_only=False|trust_remote_code=True"
     )
     found = [
         f"{path.name}:{number}: {line.strip()}"
         for path in Path(sepasr_cli.__file__).parent.rglob("*.py")
         for number, line in enumerate(path.read_text("utf-8").splitlines(), 1)
-        if forbidden.search(line)
+        if forbidden.search(line) and (path.name, line) != ("object_arrays.py", "class _Unpickler(pickle.Unpickler):")
     ]
     assert found == []
 
