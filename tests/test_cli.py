@@ -36,6 +36,11 @@ COMMANDS = (
 FUNCTIONS = [name.replace("-", "_") for name in COMMANDS]
 
 
+def heed_ctrl_c() -> None:
+    """Undo what a shell does to work in the background, which then would not hear of Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.fixture
 def invoke(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("COLUMNS", "200")
@@ -209,6 +214,7 @@ def test_ctrl_c_is_status_130_and_one_line(tmp_path: Path) -> None:
         cwd=tmp_path,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=heed_ctrl_c,
     )
     # Opens as soon as the command does.
     with (tmp_path / "table.tsv").open("w"):

@@ -60,6 +60,11 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+def heed_ctrl_c() -> None:
+    """Undo what a shell does to work in the background, which then would not hear of Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.fixture(scope="module")
 def speech(tmp_path_factory: pytest.TempPathFactory) -> list[Utterance]:
     return make_speech(tmp_path_factory.mktemp("speech"))
@@ -267,7 +272,9 @@ if __name__ == "__main__":
 def test_ctrl_c_ends_soon_and_leaves_whole_examples(speech: list[Utterance], tmp_path: Path) -> None:
     write_manifest(tmp_path / "speech.jsonl", speech)
     (tmp_path / "long.py").write_text(_LONG.format(folder=str(tmp_path)))
-    process = subprocess.Popen([sys.executable, tmp_path / "long.py"], stderr=subprocess.PIPE, start_new_session=True)
+    process = subprocess.Popen(
+        [sys.executable, tmp_path / "long.py"], stderr=subprocess.PIPE, start_new_session=True, preexec_fn=heed_ctrl_c
+    )
     deadline = time.monotonic() + 60
     while len(list(tmp_path.glob("test/test_*"))) < 3 and time.monotonic() < deadline:
         time.sleep(0.05)
