@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 
 from sepasr_cli import audio
@@ -240,6 +241,8 @@ class Pipeline:
             count = max(int(BATCH_SECONDS * self.sample_rate) // max(len(queue[0][1]), 1), 1)
             spans, speech = zip(*queue[:count], strict=True)
             padded = pad_sequence([torch.from_numpy(one) for one in speech], batch_first=True).to(self.device)
+            # To whole seconds: each new size of input would leave something behind in PyTorch's caches.
+            padded = functional.pad(padded, (0, -padded.shape[1] % self.sample_rate))
             lengths = torch.tensor([len(one) for one in speech], device=self.device)
             with self._computing():
                 said = self.recognizer.transcribe(padded, lengths, self.decoding, self.language_model, self.word_times)
