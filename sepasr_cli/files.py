@@ -68,6 +68,26 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
+def read_json(path: Path, remedy: str, wrong: str = "expected a JSON object") -> dict[str, Any]:
+    """The JSON object in a file.
+
+    Args:
+        path: the file.
+        remedy: what its user is told to do where it is none.
+        wrong: what is said where it holds something else, `{}` in it being the name of that type.
+
+    Raises:
+        SepasrError: where it is none.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise SepasrError(f"{path}: not JSON ({error}); {remedy}") from None
+    if not isinstance(value, dict):
+        raise SepasrError(f"{path}: {wrong.format(type(value).__name__)}; {remedy}")
+    return value
+
+
 def inside(folder: Path, name: str, link: str | None = None) -> Path:
     """The path `name` below `folder`; below a `link` in it, which may lead elsewhere, where that leads.
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock, Timeout
 
 from sepasr_cli.errors import SepasrError
-from sepasr_cli.files import write_json, write_text
+from sepasr_cli.files import read_json, write_json, write_text
 from sepasr_cli.manifest import DATASET, SPLITS
 from sepasr_cli.progress import say
 
@@ -278,13 +278,7 @@ def _read_record(path: Path) -> dict[str, Any]:
     file = path / "stage.json"
     if not file.is_file():
         return {}
-    try:
-        record = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise SepasrError(f"{file}: not JSON ({error}); restore the file or move the folder {path} away") from None
-    if not isinstance(record, dict):
-        raise SepasrError(f"{file}: not a stage's record; restore the file or move the folder {path} away")
-    return record
+    return read_json(file, f"restore the file or move the folder {path} away", "not a stage's record")
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

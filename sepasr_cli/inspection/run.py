@@ -9,6 +9,7 @@ from pydantic import BaseModel
 from safetensors import SafetensorError, safe_open
 
 from sepasr_cli.errors import SepasrError
+from sepasr_cli.files import read_json
 from sepasr_cli.inspection.sound import Facts, describe_manifest
 from sepasr_cli.manifest import SPLITS
 from sepasr_cli.pretrained import MODELS
@@ -88,7 +89,7 @@ def differences(settings: BaseModel, prefix: str = "") -> dict[str, str]:
 
 
 def _stage(run: RunDir, folder: Path) -> Facts:
-    record = read_json(folder / "stage.json")
+    record = read_json(folder / "stage.json", "restore the file")
     results = record.get("results") or {}
     return {
         "stage": folder.relative_to(run.path).as_posix(),
@@ -165,23 +166,10 @@ def _brief(facts: Facts) -> Facts:
 
 
 def _scores(path: Path) -> Facts:
-    numbers = {key: value for key, value in read_json(path).items() if isinstance(value, (int, float))}
+    numbers = {
+        key: value for key, value in read_json(path, "restore the file").items() if isinstance(value, (int, float))
+    }
     return {"scores": path.parent.name, **{key: _short(value) for key, value in numbers.items()}}
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object of a run.
-
-    Raises:
-        SepasrError: where it is none.
-    """
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise SepasrError(f"{path}: not JSON ({error}); restore the file") from None
-    if not isinstance(value, dict):
-        raise SepasrError(f"{path}: expected a JSON object; restore the file")
-    return value
 
 
 def _short(value: Any) -> Any:

@@ -8,6 +8,7 @@ from typing import Any
 
 from sepasr_cli import transcripts
 from sepasr_cli.errors import SepasrError
+from sepasr_cli.files import read_json
 from sepasr_cli.manifest import BankRoom, Mixture, Separated, read_manifest
 from sepasr_cli.rundir import COMMANDS, RunDir
 from sepasr_cli.scoring.words import Normalisation
@@ -171,13 +172,7 @@ def _read_training(run: RunDir, stage: str) -> Training:
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise SepasrError(f"{path}: not JSON ({error}); {_remedy(path)}") from None
-    if not isinstance(value, dict):
-        raise SepasrError(f"{path}: found {type(value).__name__}, expected named values; {_remedy(path)}")
-    return value
+    return read_json(path, _remedy(path), "found {}, expected named values")
 
 
 def _read_lines(path: Path, key: str) -> list[dict[str, Any]]:
