@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, model_validator
 from typing_extensions import Self
@@ -29,7 +30,9 @@ class Corpus(Settings):
     max_utterances: int | None = Field(None, gt=0, description="at most so many, spread evenly over the corpus")
     min_duration: float = Field(0.0, ge=0, description="seconds; shorter utterances are left out")
     max_duration: float | None = Field(None, gt=0, description="seconds; longer utterances are left out")
-    transcripts: bool = Field(True, description="every utterance must have one; false: text where there is some")
+    transcripts: Literal[True, False, "unread"] = Field(
+        True, description="every utterance must have one; false: text where there is some; unread: no text at all"
+    )
     text: TextRule = "upper"
     resample: bool = Field(False, description="take audio of another sample rate than the run's, resampled when read")
     prefix: str = Field("", description="put before ids and speakers, to tell corpora apart")
@@ -168,8 +171,10 @@ def _select(entries: list[Entry], config: Corpus) -> list[Entry]:
 
 
 def _check(entry: Entry, config: Corpus, checks: Checks, headers: dict[Path, AudioInfo | str]) -> Utterance | None:
-    text = normalise(entry.text, config.text) if entry.text is not None else None
-    if not text and config.transcripts:
+    text = None
+    if entry.text is not None and config.transcripts != "unread":
+        text = normalise(entry.text, config.text)
+    if not text and config.transcripts is True:
         missing = (
             "has no transcript" if entry.text is None else f"has a transcript without words ({entry.text.strip()!r})"
         )

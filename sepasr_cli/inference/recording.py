@@ -11,6 +11,7 @@ from sepasr_cli.audio import Audio
 from sepasr_cli.errors import ArgumentError, SepasrError
 from sepasr_cli.inference.activity import SILENT
 from sepasr_cli.separation import Separator
+from sepasr_cli.separation.microphones import described
 
 #: Recordings shorter than this, in seconds, are refused.
 SHORTEST = 0.1
@@ -88,12 +89,10 @@ def parse_channels(text: str | Sequence[int] | None) -> list[int] | None:
 
 
 def _check_channels(separator: Separator, path: Path, there: int, taken: int | None) -> None:
-    config = separator.config
-    found = there if taken is None else taken
-    exact = not separator.any_microphones
-    if found == config.microphones or (not exact and found > config.reference_microphone):
+    config, takes = separator.config, separator.takes
+    if (there if taken is None else taken) in takes:
         return
-    need = f"{config.microphones}" if exact else f"at least {config.reference_microphone + 1}"
+    need = described(takes)
     number = f"{there} channel{'s' * (there != 1)}"
     if taken is not None:
         remedy = f"name {need} of the file's {number} with --channels"

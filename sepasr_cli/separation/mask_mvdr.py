@@ -13,13 +13,14 @@ from typing import ClassVar, Literal
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from typing_extensions import Self
 
-from sepasr_cli.errors import SepasrError
 from sepasr_cli.onednn import Linear
 from sepasr_cli.saved_model import SavedModel
 from sepasr_cli.separation.alignment import align_masks
+from sepasr_cli.separation.microphones import accepted, check_microphones
 from sepasr_cli.separation.stft import Stft, deviation, differing, valid
 from sepasr_cli.settings import Settings
 
@@ -53,6 +54,9 @@ class MaskMVDRConfig(Settings):
     #: log(1 + magnitude). All at once, from exactly the microphones trained with: "phase", the log magnitudes of the
     #: reference and the cosine and sine of the others' phase differences to it (Wang, Le Roux, Hershey 2018).
     input: Literal["magnitude", "log", "phase"] = "magnitude"
+    #: Whether phase inputs come from fewer microphones as well, down to the reference alone: those of the others are
+    #: zeros then, as they are where a channel is silent. Training draws their number (`microphone_counts`).
+    fewer_microphones: bool = False
     layers: int = Field(default=3, gt=0)
     #: Units of each LSTM in each direction, and of the projection after it.
     lstm: int = Field(default=512, gt=0)
@@ -155,9 +159,9 @@ class MaskMVDR(SavedModel[MaskMVDRConfig]):
             return self.stft.synthesise(separated, size, lengths) * level
 
     @property
-    def any_microphones(self) -> bool:
-        """Whether other numbers of microphones than the configured one are taken."""
-        return self.config.input != "phase"
+    def takes(self) -> range:
+        """The numbers of microphones that are taken."""
+        return accepted(self.config, any_number=self.config.input != "phase")
 
     @property
     def sources(self) -> int:
@@ -175,17 +179,7 @@ class MaskMVDR(SavedModel[MaskMVDRConfig]):
 
     def _analyse(self, mixture: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor]:
         """The spectrum (B, M, T, F) of the mixture divided by its level, and that level (B, 1, 1)."""
-        channels, reference = mixture.shape[1], self.config.reference_microphone
-        if not self.any_microphones and channels != self.config.microphones:
-            raise SepasrError(
-                f"found {channels} channel{'s' * (channels != 1)}, the model expects {self.config.microphones}; "
-                "choose them with --channels"
-            )
-        if channels <= reference:
-            raise SepasrError(
-                f"found {channels} channel{'s' * (channels != 1)}, the model's reference is channel {reference + 1} "
-                f"(counted from 1), so it expects that many or more; choose them with --channels"
-            )
+        check_microphones(mixture.shape[1], self.takes)
         with torch.autocast(mixture.device.type, enabled=False):
             mixture = mixture.float()
             level = deviation(mixture, lengths) if self.config.unit_level else mixture.new_ones(len(mixture), 1, 1)
@@ -219,7 +213,9 @@ class MaskMVDR(SavedModel[MaskMVDRConfig]):
         others = torch.cat([spectrum[:, :at], spectrum[:, at + 1 :]], dim=1)
         cross = others * reference.conj()
         difference = cross / (cross.abs() + EPSILON)
-        parts = torch.cat([reference.abs().log1p(), difference.real, difference.imag], dim=1)
+        missing = (0, 0, 0, 0, 0, self.config.microphones - spectrum.shape[1])
+        directions = (functional.pad(part, missing) for part in (difference.real, difference.imag))
+        parts = torch.cat([reference.abs().log1p(), *directions], dim=1)
         return parts.transpose(1, 2).flatten(2)[:, None]
 
 

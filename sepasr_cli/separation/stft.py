@@ -40,18 +40,16 @@ def valid(lengths: Tensor, size: int) -> Tensor:
 
 
 def deviation(audio: Tensor, lengths: Tensor | None = None) -> Tensor:
-    """The standard deviation of (B, M, N) over microphones and valid samples, (B, 1, 1).
+    """The standard deviation of (B, M, N) over valid samples of the microphones that hear something, (B, 1, 1).
 
     Never below `SILENCE`, so that dividing silence by it gives zeros and finite gradients.
     """
-    channels, size = audio.shape[1:]
-    if lengths is None:
-        count = torch.full((audio.shape[0], 1, 1), channels * size, device=audio.device, dtype=audio.dtype)
-        centred = audio - audio.mean((1, 2), keepdim=True)
-    else:
-        count = (channels * lengths).view(-1, 1, 1).to(audio.dtype)
-        mask = valid(lengths, size)[:, None]
-        centred = torch.where(mask, audio - torch.where(mask, audio, 0).sum((1, 2), keepdim=True) / count, 0)
+    mask = audio.any(-1, keepdim=True)
+    if lengths is not None:
+        mask = mask & valid(lengths, audio.shape[2])[:, None]
+    audio = torch.where(mask, audio, 0)
+    count = mask.expand_as(audio).sum((1, 2), keepdim=True).clamp(min=1)
+    centred = torch.where(mask, audio - audio.sum((1, 2), keepdim=True) / count, 0)
     variance = centred.square().sum((1, 2), keepdim=True) / (count - 1).clamp(min=1)
     return variance.clamp(min=SILENCE**2).sqrt()
 

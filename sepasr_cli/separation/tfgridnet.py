@@ -21,9 +21,9 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from torch.utils.checkpoint import checkpoint
 from typing_extensions import Self
 
-from sepasr_cli.errors import SepasrError
 from sepasr_cli.onednn import Linear, linear, matmul
 from sepasr_cli.saved_model import SavedModel
+from sepasr_cli.separation.microphones import accepted, check_microphones
 from sepasr_cli.separation.stft import Stft, deviation, differing, valid
 from sepasr_cli.settings import Settings
 
@@ -48,6 +48,9 @@ class TFGridNetConfig(Settings):
     speakers: int = Field(default=2, gt=0, le=6)
     #: Index of the microphone at which the speakers are estimated.
     reference_microphone: int = Field(default=0, ge=0)
+    #: Whether fewer microphones will do, down to the reference alone: the others' inputs are zeros then, as they are
+    #: where a channel is silent. Training draws their number (`microphone_counts`).
+    fewer_microphones: bool = False
     fft_size: int = Field(default=512, ge=4, multiple_of=2)
     hop: int = Field(default=256, gt=0)
     blocks: int = Field(default=6, gt=0)
@@ -281,7 +284,7 @@ class GridBlock(nn.Module):
 
 
 class TFGridNet(SavedModel[TFGridNetConfig]):
-    """Mixtures in, one waveform per speaker out. Needs exactly the configured number of microphones."""
+    """Mixtures in, one waveform per speaker out; from fewer microphones than configured where so trained."""
 
     kind: ClassVar[str] = "tfgridnet"
     usage: ClassVar[str] = "separate INPUT --model FOLDER"
@@ -299,9 +302,9 @@ class TFGridNet(SavedModel[TFGridNetConfig]):
         self.order[0], self.order[config.reference_microphone] = config.reference_microphone, 0
 
     @property
-    def any_microphones(self) -> bool:
-        """Whether other numbers of microphones than the configured one are taken."""
-        return False
+    def takes(self) -> range:
+        """The numbers of microphones that are taken."""
+        return accepted(self.config)
 
     def forward(self, mixture: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Separate mixtures.
@@ -317,16 +320,13 @@ class TFGridNet(SavedModel[TFGridNetConfig]):
             SepasrError: where the mixture has not the microphones that the model was made for.
         """
         channels, size = mixture.shape[1:]
-        if channels != self.config.microphones:
-            raise SepasrError(
-                f"found {channels} channel{'s' * (channels != 1)}, the model expects {self.config.microphones}; "
-                f"choose them with --channels"
-            )
+        check_microphones(channels, self.takes)
         lengths = differing(lengths, size)
         # Audio keeps full precision outside the blocks; torch.complex knows no half precision either.
         with torch.autocast(mixture.device.type, enabled=False):
             mixture = mixture.float()
             level = deviation(mixture, lengths)
+            mixture = functional.pad(mixture, (0, 0, 0, self.config.microphones - channels))
             spectrum = self.stft.analyse(mixture[:, self.order] / level, lengths)
             x = self.encode(torch.cat((spectrum.real, spectrum.imag), dim=1))
             extent = None if lengths is None else self._extent(self.stft.frames(lengths), x.shape[2])

@@ -46,6 +46,7 @@ class RoomConfig(Settings):
 
     size: tuple[PositiveRange, PositiveRange, PositiveRange] = ((4.0, 8.0), (3.0, 7.0), (2.5, 3.5))
     t60: PositiveRange | None = (0.2, 0.5)
+    anechoic: float = Field(0.0, ge=0, le=1, description="share of the rooms that do not reverberate")
 
     @model_validator(mode="after")
     def _possible(self) -> "RoomConfig":
@@ -145,12 +146,13 @@ class FolderNoise(Settings):
     """Recordings in a folder. One with at least M channels is used as it is; others are spread as a diffuse field.
 
     `include` and `exclude` name files of each split by patterns such as `street/*`, relative to the folder; a split
-    without `include` may use every file.
+    without `include` may use every file. A share of the mixtures has synthetic diffuse noise instead.
     """
 
     kind: Literal["folder"] = "folder"
     path: Path
     snr_db: Range = (10.0, 20.0)
+    synthetic: float = Field(0.0, ge=0, le=1, description="share of mixtures with diffuse noise of speech's spectrum")
     include: dict[Split, tuple[str, ...]] = Field(default_factory=dict)
     exclude: dict[Split, tuple[str, ...]] = Field(default_factory=dict)
 

@@ -225,6 +225,8 @@ def draw_noise(config: SimulationConfig, rng: np.random.Generator, noises: Seque
     snr = round(float(rng.uniform(*config.noise.snr_db)), 3)
     if config.noise.kind != "folder":
         return Noise(kind=config.noise.kind, snr_db=snr)
+    if config.noise.synthetic and rng.random() < config.noise.synthetic:
+        return Noise(kind="diffuse", snr_db=snr)
     chosen = noises[int(rng.integers(len(noises)))]
     return Noise(kind="folder", snr_db=snr, file=chosen.name, offset=round(float(rng.uniform(0, chosen.duration)), 4))
 
@@ -242,7 +244,7 @@ def draw_room(config: SimulationConfig, rng: np.random.Generator) -> Room:
     for _ in range(_ATTEMPTS):
         size = _point(rng.uniform(low, high) for low, high in wanted.size)
         t60 = None
-        if wanted.t60 is not None:
+        if wanted.t60 is not None and not (wanted.anechoic and rng.random() < wanted.anechoic):
             t60 = round(float(rng.uniform(*wanted.t60)), 3)
             shortest, longest = feasible_t60(size)
             if not shortest < t60 < longest:

@@ -79,6 +79,7 @@ def mixture_data(
             sample_rate=recipe.sample_rate,
             segment_seconds=segment,
             speeds=config.speeds,
+            microphone_counts=config.microphone_counts,
             **common,
         )
     else:

@@ -4,7 +4,7 @@ Letters: B batch, S speaker, M microphone, N sample, U token.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from math import ceil
 from pathlib import Path
@@ -118,6 +118,13 @@ class _Example:
         part = slice(start, start + length)
         return _Example(self.id, self.mixture[:, part], self.references[:, part], self.heard[part], self.texts)
 
+    def heard_by(self, count: int, rng: np.random.Generator) -> "_Example":
+        """With the first microphone and drawn others, `count` in all, at the front, and zeros behind them."""
+        others = rng.choice(np.arange(1, len(self.mixture)), size=count - 1, replace=False)
+        mixture = np.zeros_like(self.mixture)
+        mixture[:count] = self.mixture[[0, *sorted(others)]]
+        return replace(self, mixture=mixture)
+
     @property
     def noise(self) -> Samples:
         return self.heard - self.references.sum(axis=0)
@@ -225,6 +232,7 @@ class DynamicMixtures:
         segment_seconds: float | None = None,
         vocabulary: Vocabulary | None = None,
         speeds: Sequence[float] = (1.0,),
+        microphone_counts: Sequence[int] = (),
     ) -> None:
         if vocabulary is not None:
             utterances = [utterance for utterance in utterances if utterance.text]
@@ -239,6 +247,7 @@ class DynamicMixtures:
         self.bank, self.simulation, self.reference, self.microphones = bank, simulation, reference, microphones
         self.batch_size, self.seed, self.sample_rate = batch_size, seed, sample_rate
         self.segment_seconds, self.vocabulary, self.speeds = segment_seconds, vocabulary, tuple(speeds)
+        self.microphone_counts = tuple(microphone_counts)
 
     def __call__(self, number: int) -> MixtureBatch:
         """Batch `number` of the training."""
@@ -263,6 +272,10 @@ class DynamicMixtures:
             self.simulation.reference_microphone,
             tuple(utterance.text for utterance in utterances),
         )
+        if self.microphone_counts:
+            # From a stream of its own, so that the same mixtures are drawn with and without it.
+            counted = generator(self.seed, "microphones", number)
+            example = example.heard_by(int(counted.choice(self.microphone_counts)), counted)
         if self.segment_seconds is None:
             return example
         length = round(self.segment_seconds * self.sample_rate)

@@ -38,6 +38,9 @@ class _MixtureTraining(LoopConfig):
         False, description="mix new examples while training, in the rooms of the response bank"
     )
     speeds: tuple[Speed, ...] = Field((1.0,), min_length=1, description="factors drawn for each utterance mixed")
+    microphone_counts: tuple[Annotated[int, Field(gt=0)], ...] = Field(
+        (), description="how many microphones are heard, drawn for each example, the reference among them; empty: all"
+    )
     dev_mixtures: int | None = Field(None, gt=0, description="validate on the first so many only")
 
 

@@ -26,6 +26,9 @@ def test_text_is_missing_or_empty(tmp_path, tone):
     with pytest.raises(SepasrError, match="'a' has a transcript without words"):
         read(Folder(path=tmp_path))
     assert read(Folder(path=tmp_path, transcripts=False))[0].text is None
+    words.write_text("one")
+    assert read(Folder(path=tmp_path, transcripts=False))[0].text == "ONE"
+    assert read(Folder(path=tmp_path, transcripts="unread"))[0].text is None
 
 
 def test_two_files_of_one_name(tmp_path, tone):

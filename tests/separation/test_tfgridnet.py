@@ -265,3 +265,17 @@ def test_saved_and_loaded_is_the_same(tmp_path: Path) -> None:
     assert loaded.config == model.config
     with torch.no_grad():
         assert torch.equal(loaded(mixture), model(mixture))
+
+
+def test_fewer_microphones_are_heard_as_silent_ones() -> None:
+    model = small(microphones=4, fewer_microphones=True)
+    scatter(model)
+    assert list(model.takes) == [1, 2, 3, 4]
+    mixture = torch.randn(2, 2, 400)
+    with torch.no_grad():
+        two = model(mixture)
+        torch.testing.assert_close(model(functional.pad(mixture, (0, 0, 0, 2))), two)
+        torch.testing.assert_close(model(10 * mixture), 10 * two, rtol=1e-3, atol=1e-4)
+        assert not torch.allclose(model(mixture[:, :1]), two, atol=0.01)
+        with pytest.raises(SepasrError, match="found 5 channels, the model expects 1 to 4"):
+            model(torch.randn(2, 5, 400))

@@ -11,11 +11,13 @@ from sepasr_cli.errors import SepasrError
 from sepasr_cli.manifest import Utterance
 from sepasr_cli.randomness import generator
 from sepasr_cli.settings import validate
-from sepasr_cli.simulation.config import FolderNoise
+from sepasr_cli.simulation.config import FolderNoise, RoomConfig
 from sepasr_cli.simulation.sampling import (
+    NoiseFile,
     SimulationConfig,
     check_disjoint,
     draw,
+    draw_noise,
     draw_placement,
     draw_room,
     noise_files,
@@ -183,3 +185,14 @@ def test_noise_recordings_of_each_split(tmp_path: Path) -> None:
         noise_files(FolderNoise(path=tmp_path, include={"dev": ("x*",)}), "dev")
     with pytest.raises(SepasrError, match="no such folder of noise recordings"):
         noise_files(FolderNoise(path=tmp_path / "no"), "dev")
+
+
+def test_shares_of_anechoic_rooms_and_of_synthetic_noise() -> None:
+    config = SimulationConfig(
+        room=RoomConfig(t60=(0.2, 0.3), anechoic=0.5), noise=FolderNoise(path=Path("noise"), synthetic=0.5)
+    )
+    noises = [NoiseFile("street.wav", 10.0)]
+    rooms = [draw_room(config, generator(0, number)) for number in range(40)]
+    kinds = [draw_noise(config, generator(0, number), noises).kind for number in range(40)]
+    assert 8 < sum(room.t60 is None for room in rooms) < 32
+    assert 8 < kinds.count("diffuse") < 32 and kinds.count("folder") == 40 - kinds.count("diffuse")

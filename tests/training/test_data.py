@@ -137,6 +137,19 @@ def test_mixing_on_the_fly_takes_different_speakers_and_their_words(dynamic, voc
         assert found == [texts[name] for name in ids]
 
 
+def test_drawn_microphones_come_first_and_the_reference_before_them(dynamic):
+    every = dynamic()
+    counted = dynamic(microphone_counts=(1, 2))
+    heard = set()
+    for number in range(4):
+        same(counted(number), counted(number))
+        for whole, some in zip(every(number).mixture, counted(number).mixture, strict=True):
+            count = int(some.any(-1).sum())
+            assert torch.equal(some[:count], whole[:count]) and not some[count:].any()
+            heard.add(count)
+    assert heard == {1, 2}
+
+
 def test_too_few_speakers_for_mixing(dynamic, utterances):
     with pytest.raises(SepasrError, match="1 speakers found, expected at least 2"):
         DynamicMixtures(
