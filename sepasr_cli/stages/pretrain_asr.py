@@ -1,6 +1,7 @@
 """`sepasr pretrain-asr`: train the recogniser on single-speaker speech."""
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -12,11 +13,12 @@ from sepasr_cli.errors import SepasrError
 from sepasr_cli.files import fingerprint
 from sepasr_cli.progress import progress
 from sepasr_cli.recipe import Recipe
-from sepasr_cli.recognition.recognizer import Recognizer
+from sepasr_cli.recognition.recognizer import Hypothesis, Recognizer
 from sepasr_cli.recognition.tokens import Vocabulary
 from sepasr_cli.rundir import RunDir
 from sepasr_cli.stages.training import goal_and_settings, open_run, seed_weights, train_model, training_utterances
-from sepasr_cli.training.data import LabelledSpeech, Speech, corpus_speech, reference_speech
+from sepasr_cli.training.speech import LabelledSpeech, Speech, corpus_speech, reference_speech
+from sepasr_cli.training.splicing import Splices, Times, load_times, save_times
 from sepasr_cli.training.tasks import RecognitionTask
 
 
@@ -67,6 +69,10 @@ def pretrain_asr(
         if model.normalisation.kind == "global":
             _measure(model, train, config.batch_size, device)
         task = RecognitionTask(model)
+        midway = None
+        if config.splice:
+            splice = partial(_splice, directory.path / "recognizer" / "words.json", train, model, resolved)
+            midway = (config.splice_from, splice)
         stage.complete, stage.results = train_model(
             directory,
             "recognizer",
@@ -78,7 +84,49 @@ def pretrain_asr(
             config,
             device,
             max_minutes,
+            midway,
         )
+
+
+def _splice(path: Path, train: Speech, model: Recognizer, recipe: Recipe) -> None:
+    """From now on, new utterances are made of the corpus's words; where these are is found once and kept at `path`."""
+    if not path.is_file():
+        times = _word_times(model, [item for item in train.speech if item.dry], recipe)
+        save_times(path, times)
+    train.change = Splices(
+        train.speech,
+        load_times(path),
+        share=recipe.pretrain_asr.splice,
+        seed=recipe.seed,
+        sample_rate=recipe.sample_rate,
+    )
+
+
+@torch.no_grad()
+def _word_times(model: Recognizer, speech: Sequence[LabelledSpeech], recipe: Recipe) -> Times:
+    """Where each word of the transcripts is, by the model as it stands; without those that it cannot align."""
+    training = model.training
+    model.eval()
+    home = next(model.parameters()).device
+    found: Times = {}
+    batches = Speech(speech, model.vocabulary, batch_size=recipe.pretrain_asr.batch_size, seed=recipe.seed)
+    texts = {item.id: item.text for item in speech}
+    makers = batches.in_order(recipe.pretrain_asr.batch_size)
+    with progress("finding words", len(makers)) as advance:
+        for make in makers:
+            batch = make().to(home)
+            encoded, frames = model.encode(batch.audio, batch.lengths)
+            said = [
+                Hypothesis(texts[name], tuple(row[row >= 0].tolist()), 0.0)
+                for name, row in zip(batch.ids, batch.targets, strict=True)
+            ]
+            timed = model.time_words(said, encoded, frames, batch.audio, batch.lengths)
+            for name, one in zip(batch.ids, timed, strict=True):
+                if one.word_times is not None and len(one.word_times) == len(one.text.split()):
+                    found[name] = list(one.word_times)
+            advance()
+    model.train(training)
+    return found
 
 
 def training_speech(run: RunDir, recipe: Recipe, skip_bad: bool) -> tuple[list[LabelledSpeech], dict[str, str]]:

@@ -1,5 +1,6 @@
 """What the three training commands share: recipe in, trained model out, in a folder of the run."""
 
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,8 @@ from sepasr_cli.recognition.tokens import Vocabulary
 from sepasr_cli.rundir import RunDir
 from sepasr_cli.saved_model import SavedModel
 from sepasr_cli.simulation.responses import ResponseBank
-from sepasr_cli.training.data import DynamicMixtures, SimulatedMixtures
 from sepasr_cli.training.loop import Batch, Batches, LoopConfig, Trainer
+from sepasr_cli.training.mixtures import DynamicMixtures, SimulatedMixtures
 from sepasr_cli.training.tasks import JointFinetuneConfig, PretrainSepConfig
 
 #: Settings of a training that may change while its weights stay of use.
@@ -110,8 +111,12 @@ def train_model(
     config: LoopConfig,
     device: str,
     max_minutes: float | None,
+    midway: tuple[int, Callable[[], None]] | None = None,
 ) -> tuple[bool, dict[str, float]]:
     """Train `task` in RUN/`folder` and leave the best weights of `model` there.
+
+    Args:
+        midway: a step, and what is to be done before training goes on from there, each time the command is run.
 
     Returns:
         Whether training came to its end, and what validation says of the weights that were kept.
@@ -120,7 +125,13 @@ def train_model(
     frozen = tuple(f"model.{prefix}" for prefix in model.frozen_prefixes())
     keep_heap()
     trainer = Trainer(task, train, dev, config, path, seed=recipe.seed, device=pick_device(device), frozen=frozen)
-    done = trainer.run(max_minutes)
+    began, done = time.monotonic(), True
+    if midway is not None:
+        done = trainer.run(max_minutes, until=midway[0])
+    if done and midway is not None:
+        midway[1]()
+        max_minutes = None if max_minutes is None else max_minutes - (time.monotonic() - began) / 60
+    done = done and trainer.run(max_minutes)
     scores = trainer.best()
     if scores and trainer.main:
         model.provenance = {"recipe": recipe.fingerprint(), "steps": trainer.progress.step, "dev": scores}

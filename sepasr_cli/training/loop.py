@@ -176,8 +176,12 @@ class Trainer:
         self.main = self.accelerator.is_main_process
         self.world, self.rank = self.accelerator.num_processes, self.accelerator.process_index
 
-    def run(self, max_minutes: float | None = None) -> bool:
+    def run(self, max_minutes: float | None = None, until: int | None = None) -> bool:
         """Train up to `max_steps`, going on from a saved state where there is one.
+
+        Args:
+            max_minutes: stop after so long.
+            until: stop at this step, as if there were no more; the schedule is that of `max_steps`.
 
         Returns:
             True when training has come to its end, False when `max_minutes` cut it short.
@@ -193,13 +197,14 @@ class Trainer:
         if state.step == 0 and getattr(self.task, "begins_trained", False):
             self._log({"step": 0, "split": "dev", **self.evaluate()})
         per_step = config.accumulation * self.world
-        first, last = state.step * per_step, config.max_steps * per_step
+        end = config.max_steps if until is None else min(until, config.max_steps)
+        first, last = state.step * per_step, end * per_step
         numbers = range(first + self.rank, last, self.world)
         source = iter(load(self.train_batches, numbers, config.data_workers))
         recent: list[dict[str, float]] = []
         began, first_step = time.monotonic(), state.step
         with progress(self.folder.name, config.max_steps, done=state.step) as advance:
-            while state.step < config.max_steps:
+            while state.step < end:
                 rate = rate_at(state.step, config) * state.rate_factor
                 metrics = self._step([next(source) for _ in range(config.accumulation)], rate)
                 recent.append(metrics)
@@ -225,7 +230,7 @@ class Trainer:
                 late = deadline is not None and time.monotonic() > deadline
                 late = bool(self._agree(late))
                 over = self._over()
-                if validated or late or over or state.step % config.save_every == 0:
+                if validated or late or over or state.step == end or state.step % config.save_every == 0:
                     self._save()
                 if over:
                     return True

@@ -24,8 +24,9 @@ from sepasr_cli.separation import Separator
 from sepasr_cli.separation.losses import mask_loss, separation_loss, si_sdr
 from sepasr_cli.separation.mask_mvdr import MaskMVDR
 from sepasr_cli.separation.stft import deviation
-from sepasr_cli.training.data import MixtureBatch, SpeechBatch
 from sepasr_cli.training.loop import LoopConfig, StepResult
+from sepasr_cli.training.mixtures import MixtureBatch
+from sepasr_cli.training.speech import SpeechBatch
 from sepasr_cli.training.text import TextBatch
 
 #: A factor on the speed of speech, in hundredths.
@@ -60,6 +61,10 @@ class PretrainAsrConfig(LoopConfig):
         ("corpus",), min_length=1, description="the corpus itself, and reference signals of the simulated mixtures"
     )
     speeds: tuple[Speed, ...] = Field((0.9, 1.0, 1.1), min_length=1)
+    splice: float = Field(
+        0.0, ge=0, le=1, description="share of the corpus's utterances replaced by others of their speaker's words"
+    )
+    splice_from: int = Field(1000, gt=0, description="step from which on: the recogniser then finds the words")
     batch_size: int = Field(32, gt=0)
     warmup_steps: int = Field(20000, ge=0)
     decay: Literal["constant", "inverse_sqrt", "cosine"] = "inverse_sqrt"

@@ -7,16 +7,10 @@ from sepasr_cli.randomness import generator
 from sepasr_cli.simulation.config import CircularArray, RoomConfig, SimulationConfig
 from sepasr_cli.simulation.responses import responses
 from sepasr_cli.simulation.sampling import draw_room
-from sepasr_cli.training.data import (
-    DynamicMixtures,
-    Schedule,
-    SimulatedMixtures,
-    Speech,
-    change_speed,
-    corpus_speech,
-    reference_speech,
-)
+from sepasr_cli.training.data import Schedule, change_speed
 from sepasr_cli.training.loop import load
+from sepasr_cli.training.mixtures import DynamicMixtures, SimulatedMixtures
+from sepasr_cli.training.speech import Speech, corpus_speech, reference_speech
 
 RATE = 8000
 

@@ -8,7 +8,8 @@ from sepasr_cli.joint import JointConfig, JointModel
 from sepasr_cli.recognition.recognizer import Recognizer
 from sepasr_cli.separation import build_separator
 from sepasr_cli.separation.mask_mvdr import MaskMVDRConfig
-from sepasr_cli.training.data import MixtureBatch, SimulatedMixtures, Speech, SpeechBatch, reference_speech
+from sepasr_cli.training.mixtures import MixtureBatch, SimulatedMixtures
+from sepasr_cli.training.speech import Speech, SpeechBatch, reference_speech
 from sepasr_cli.training.tasks import (
     JointFinetuneConfig,
     JointTask,

@@ -1,0 +1,121 @@
+"""Single-speaker speech to learn from. Letters: B batch, N sample, U token."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from sepasr_cli import audio
+from sepasr_cli.corpora import read_speech
+from sepasr_cli.errors import SepasrError
+from sepasr_cli.manifest import Mixture, Reference, Utterance, read_manifest
+from sepasr_cli.randomness import generator
+from sepasr_cli.recognition.tokens import Vocabulary
+from sepasr_cli.training.data import Movable, Samples, Schedule, change_speed, pad, pad_tokens
+
+
+@dataclass(frozen=True)
+class SpeechBatch(Movable):
+    """Single-speaker speech: audio (B, N), lengths (B,) in samples, targets (B, U), target_lengths (B,)."""
+
+    ids: list[str]
+    audio: Tensor
+    lengths: Tensor
+    targets: Tensor
+    target_lengths: Tensor
+
+
+@dataclass(frozen=True)
+class LabelledSpeech:
+    """Something to recognise: an utterance of a corpus, or a reference signal of a simulated mixture."""
+
+    id: str
+    speaker: str
+    text: str
+    duration: float
+    read: Callable[[], Samples]
+    #: Whether it is as the corpus has it, not heard in a room of ours.
+    dry: bool = True
+
+
+def corpus_speech(utterances: Sequence[Utterance], sample_rate: int) -> list[LabelledSpeech]:
+    """The utterances that have a transcript."""
+    return [
+        LabelledSpeech(
+            utterance.id,
+            utterance.speaker,
+            utterance.text,
+            utterance.duration,
+            partial(read_speech, utterance, sample_rate),
+        )
+        for utterance in utterances
+        if utterance.text
+    ]
+
+
+def reference_speech(manifest: Path, reference: Reference | Literal["mixture"]) -> list[LabelledSpeech]:
+    """The reference signals of a manifest's sources that have a transcript, each cut to where its speaker talks."""
+    found = []
+    for mixture in read_manifest(manifest, Mixture):
+        for index, source in enumerate(mixture.sources):
+            name = getattr(source, reference)
+            if source.text and name:
+                at = mixture.reference_microphone
+                read = partial(_read_source, manifest.parent / name, at, source.start, source.end)
+                name, duration = f"{mixture.id}/{index}", source.end - source.start
+                found.append(LabelledSpeech(name, source.speaker, source.text, duration, read, dry=False))
+    return found
+
+
+def _read_source(path: Path, microphone: int, start: float, end: float) -> Samples:
+    return audio.channel(audio.read(path, start, end)[0], microphone)
+
+
+class Speech:
+    """Batches of single-speaker speech for the recogniser."""
+
+    def __init__(
+        self,
+        speech: Sequence[LabelledSpeech],
+        vocabulary: Vocabulary,
+        *,
+        batch_size: int,
+        seed: int,
+        speeds: Sequence[float] = (1.0,),
+    ) -> None:
+        if not speech:
+            raise SepasrError("no speech with transcripts to train the recogniser on; add a corpus that has them")
+        self.speech, self.vocabulary, self.seed, self.speeds = list(speech), vocabulary, seed, tuple(speeds)
+        self.schedule = Schedule([item.duration for item in self.speech], batch_size, seed)
+        #: What is put in the place of an utterance in an epoch, where anything is.
+        self.change: Callable[[LabelledSpeech, int], LabelledSpeech] | None = None
+
+    def __call__(self, number: int) -> SpeechBatch:
+        """Batch `number` of the training."""
+        epoch, indices = self.schedule(number)
+        items = [self.speech[index] for index in indices]
+        if self.change is not None:
+            items = [self.change(item, epoch) for item in items]
+        drawn = [generator(self.seed, "speed", epoch, item.id).choice(self.speeds) for item in items]
+        return self._collate(items, [float(speed) for speed in drawn])
+
+    def in_order(self, batch_size: int) -> list[Callable[[], SpeechBatch]]:
+        """Makers of batches of all speech, those of like length together: for validation."""
+        order = sorted(self.speech, key=lambda item: item.duration)
+        parts = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+        return [partial(self._collate, part, [1.0] * len(part)) for part in parts]
+
+    def _collate(self, items: list[LabelledSpeech], speeds: list[float]) -> SpeechBatch:
+        signals = [change_speed(item.read(), speed) for item, speed in zip(items, speeds, strict=True)]
+        targets, target_lengths = pad_tokens([self.vocabulary.encode(item.text) for item in items])
+        return SpeechBatch(
+            [item.id for item in items],
+            torch.from_numpy(pad(signals)),
+            torch.tensor([len(signal) for signal in signals]),
+            targets,
+            target_lengths,
+        )
