@@ -95,6 +95,9 @@ class JointFinetuneConfig(_MixtureTraining):
     order: Literal["ctc", "separation"] = Field("ctc", description="what matches speakers with transcripts")
     separation_weight: float = Field(0.0, ge=0, description="of the separation loss, added to the recognition loss")
     separation_loss: Literal["l1", "si_sdr"] = "l1"
+    pretrained_weight: float = Field(
+        0.0, ge=0, description="of half the squared distance of the weights to the pre-trained ones, added to the loss"
+    )
     train: Literal["both", "separator", "recognizer"] = "both"
     recognizer: str | None = Field(
         None, description="a CTC model of transformers, by hub name or local folder; null: that of pretrain-asr"
@@ -215,6 +218,17 @@ class JointTask(nn.Module):
         for name, part in (("separator", model.separator), ("recognizer", model.recognizer)):
             if config.train not in ("both", name):
                 part.requires_grad_(False)
+        if config.pretrained_weight > 0:
+            for number, weight in enumerate(self._trained()):
+                self.register_buffer(f"pretrained_{number}", weight.detach().clone(), persistent=False)
+
+    def _trained(self) -> list[nn.Parameter]:
+        return [weight for weight in self.model.parameters() if weight.requires_grad]
+
+    def _distance(self) -> Tensor:
+        """Half the squared distance to the pre-trained weights (L2-SP; Li, Grandvalet, Davoine 2018, equation 2)."""
+        pairs = ((weight, self.get_buffer(f"pretrained_{number}")) for number, weight in enumerate(self._trained()))
+        return 0.5 * torch.stack([(weight - before).square().sum() for weight, before in pairs]).sum()
 
     def train(self, mode: bool = True) -> "JointTask":
         """A part that is not trained stays as it is when used: no dropout, no new statistics."""
@@ -247,6 +261,8 @@ class JointTask(nn.Module):
         loss = per_mixture.pop("total")
         if config.separation_weight > 0:
             loss = loss + config.separation_weight * separated.loss
+        if config.pretrained_weight > 0:
+            loss = loss + config.pretrained_weight * self._distance()
         metrics = {"ctc": per_mixture["ctc"], "attention_accuracy": per_mixture["accuracy"]}
         microphone = self.model.separator.config.reference_microphone
         metrics |= separation_quality(estimates, separated.order, batch, microphone)

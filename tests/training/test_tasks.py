@@ -94,6 +94,20 @@ def test_training_lowers_the_joint_loss_and_reaches_both_models(batch, joint, or
         assert any(not torch.equal(before[name], joint.state_dict()[name]) for name in names)
 
 
+def test_the_pull_to_the_pretrained_weights_grows_with_their_distance(batch, joint):
+    joint.eval()
+    free = JointTask(joint, JointFinetuneConfig(train="separator"))
+    held = JointTask(joint, JointFinetuneConfig(train="separator", pretrained_weight=0.5))
+    assert held.state_dict().keys() == free.state_dict().keys()
+    free.eval(), held.eval()
+    with torch.no_grad():
+        torch.testing.assert_close(held(batch).loss, free(batch).loss)
+        weight = next(joint.separator.parameters())
+        weight.add_(0.1)
+        pull = 0.5 * 0.5 * 0.01 * weight.numel()
+        torch.testing.assert_close(held(batch).loss, free(batch).loss + pull)
+
+
 def test_validation_hears_the_references_as_the_recogniser_alone_does(batch, joint):
     with torch.no_grad():
         joint.recognizer.ctc_head.weight.mul_(8)
