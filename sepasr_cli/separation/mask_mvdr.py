@@ -116,7 +116,7 @@ class ProjectedBLSTM(nn.Module):
 class MaskMVDR(SavedModel[MaskMVDRConfig]):
     """Mixtures in, one beamformed waveform per speaker out, from any number of microphones (but for phase inputs).
 
-    With a single microphone there is nothing to steer: the speakers' masks are applied to the mixture instead.
+    Where a single microphone hears anything there is nothing to steer: the speakers' masks are applied to it instead.
     """
 
     kind: ClassVar[str] = "mask_mvdr"
@@ -150,12 +150,17 @@ class MaskMVDR(SavedModel[MaskMVDRConfig]):
         spectrum, level = self._analyse(mixture, lengths)
         masks = self._estimate(spectrum, lengths)
         with torch.autocast(mixture.device.type, enabled=False):
-            if mixture.shape[1] == 1:
-                separated = masks[:, : self.config.speakers] * spectrum
+            alone = mixture.any(-1).sum(-1) <= 1
+            at, speakers = self.config.reference_microphone, self.config.speakers
+            if alone.all():
+                separated = masks[:, :speakers] * spectrum[:, at, None]
             else:
                 if aligned:
                     masks = self._aligned(masks, spectrum)
                 separated = beamform(spectrum, masks, self.config)
+                if alone.any():
+                    masked = masks[:, :speakers] * spectrum[:, at, None]
+                    separated = torch.where(alone[:, None, None, None], masked, separated)
             return self.stft.synthesise(separated, size, lengths) * level
 
     @property
