@@ -80,7 +80,7 @@ class SavedModel(
         return {name: value for name, value in self.state_dict().items() if not name.startswith(frozen or "\0")}
 
     def load_own_state(self, state: dict[str, torch.Tensor], origin: str) -> None:
-        """Fill the model from saved weights.
+        """Fill the model from saved weights; its own precision stays, whichever they were saved in.
 
         Raises:
             SepasrError: where weights are missing, unknown or of another shape.

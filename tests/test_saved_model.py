@@ -89,6 +89,21 @@ def test_config_json_says_what_one_must_know(
     assert type(model).from_pretrained(str(tmp_path)).provenance["steps"] == 5
 
 
+@pytest.mark.parametrize("precision", [torch.float16, torch.bfloat16])
+def test_half_precision_on_disk_is_full_precision_in_memory(
+    tiny_joint: JointModel, tmp_path: Path, precision: torch.dtype
+) -> None:
+    tiny_joint.save_pretrained(tmp_path)
+    state = load_file(tmp_path / "model.safetensors")
+    halves = {name: value.to(precision) if value.is_floating_point() else value for name, value in state.items()}
+    save_file(halves, tmp_path / "model.safetensors")
+    again = JointModel.from_pretrained(str(tmp_path)).own_state()
+    assert {name: value.dtype for name, value in again.items()} == {name: value.dtype for name, value in state.items()}
+    assert torch.float32 in {value.dtype for value in again.values()}
+    for name, value in again.items():
+        assert torch.equal(value, halves[name].to(value.dtype)), name
+
+
 def test_a_language_model_too(tiny_joint: JointModel, tmp_path: Path) -> None:
     config = LanguageModel.Config(
         vocabulary=tiny_joint.recognizer.vocabulary, blocks=1, size=8, heads=2, feed_forward=8
