@@ -1,4 +1,8 @@
-"""Recordings that fit a separator, read block by block. Letters: M microphone, N sample."""
+"""Recordings that fit a separator, read block by block. Letters: M microphone, N sample.
+
+A separator that takes several numbers of microphones is given those that hear something: silent channels are left out,
+and of more than it takes as many as it takes. One of a fixed number takes what there is, or what was chosen.
+"""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -19,12 +23,16 @@ SHORTEST = 0.1
 
 @dataclass(frozen=True)
 class Recording:
-    """A file whose audio was looked through and fits a separator; `rows` are the channels taken, all where None."""
+    """A file whose audio was looked through and fits a separator.
+
+    `rows` are the channels taken, all where None; `remarks` what people should know of the choice, a line each.
+    """
 
     path: Path
     sample_rate: int
     samples: int
     rows: tuple[int, ...] | None = None
+    remarks: tuple[str, ...] = ()
 
     @property
     def duration(self) -> float:
@@ -55,20 +63,59 @@ def open_recording(path: Path, separator: Separator, channels: Sequence[int] | N
     header = audio.info(path)
     if channels is not None and (wrong := [number for number in channels if not 1 <= number <= header.channels]):
         raise SepasrError(f"{path}: --channels asks for channel {wrong[0]}, the file has {header.channels}, from 1")
-    _check_channels(separator, path, header.channels, None if channels is None else len(channels))
+    if channels is not None or not _chooses(separator, header.channels):
+        _check_channels(separator, path, header.channels, None if channels is None else len(channels))
     if header.duration < SHORTEST:
         raise SepasrError(
             f"{path}: too short, {header.frames} samples at {header.sample_rate} Hz found, "
             f"expected at least {SHORTEST:g} s"
         )
-    rows = None if channels is None else tuple(number - 1 for number in channels)
-    samples, peak = 0, 0.0
+    samples, peaks = 0, np.zeros(header.channels)
     for block in audio.blocks(path):
         samples += block.shape[1]
-        peak = max(peak, float(np.abs(block if rows is None else block[list(rows)]).max()))
-    if not peak > SILENT:
+        peaks = np.maximum(peaks, np.abs(block).max(1))
+    rows = tuple(range(header.channels)) if channels is None else tuple(number - 1 for number in channels)
+    heard = tuple(row for row in rows if peaks[row] > SILENT)
+    if not heard:
         raise SepasrError(f"{path}: silent, no sample above {SILENT:g}; expected speech, check the recording")
-    return Recording(path, header.sample_rate, samples, rows)
+    chosen = _chosen(separator, heard, rows) if channels is None else rows
+    reference = chosen[separator.config.reference_microphone]
+    if reference not in heard:
+        raise SepasrError(
+            f"{path}: channel {reference + 1} is silent, at which the model estimates the speakers; "
+            "choose others with --channels"
+        )
+    remarks = []
+    if silent := [row for row in rows if row not in heard]:
+        moved = rows[separator.config.reference_microphone] in silent
+        instead = f", the speakers are estimated at channel {reference + 1}" if moved else ""
+        remarks.append(f"{_named(silent)} silent{instead}")
+    if len(chosen) < len(heard):
+        remarks.append(
+            f"{_named(chosen)} taken of {len(heard)}, the model takes {described(separator.takes)} (--channels)"
+        )
+    whole = chosen == tuple(range(header.channels))
+    return Recording(path, header.sample_rate, samples, None if whole else chosen, tuple(remarks))
+
+
+def _chosen(separator: Separator, heard: tuple[int, ...], rows: tuple[int, ...]) -> tuple[int, ...]:
+    """Which of a file's channels are taken where nobody says it: those heard, as far as the separator can choose."""
+    if _chooses(separator, len(heard)):
+        return spread(heard, separator.takes[-1])
+    return heard if len(heard) in separator.takes else rows
+
+
+def _named(rows: Sequence[int]) -> str:
+    return f"channel{'s' * (len(rows) > 1)} {', '.join(str(row + 1) for row in rows)}"
+
+
+def spread(rows: Sequence[int], count: int) -> tuple[int, ...]:
+    """So many of the rows, the first one first, evenly from all of them: on a circle they stay evenly apart.
+
+    >>> spread(range(6), 4)
+    (0, 1, 3, 4)
+    """
+    return tuple(rows[number * len(rows) // count] for number in range(count))
 
 
 def parse_channels(text: str | Sequence[int] | None) -> list[int] | None:
@@ -86,6 +133,11 @@ def parse_channels(text: str | Sequence[int] | None) -> list[int] | None:
     if not parts or not all(part.strip().isdecimal() and int(part) > 0 for part in parts):
         raise ArgumentError(f"--channels '{text}': expected numbers from 1, parted by commas, such as 1,3")
     return [int(part) for part in parts]
+
+
+def _chooses(separator: Separator, there: int) -> bool:
+    """Whether of so many channels some are taken: more than a separator of several numbers of microphones takes."""
+    return len(separator.takes) > 1 and there >= separator.takes.stop
 
 
 def _check_channels(separator: Separator, path: Path, there: int, taken: int | None) -> None:

@@ -1,6 +1,7 @@
 """Any file is looked through first, then read block by block; what does not fit the model is one line."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from sepasr_cli import audio
 from sepasr_cli.errors import SepasrError
 from sepasr_cli.inference.recording import open_recording, parse_channels
 from sepasr_cli.joint import JointModel
-from sepasr_cli.separation import MaskMVDR, MaskMVDRConfig, TFGridNet
+from sepasr_cli.separation import MaskMVDR, MaskMVDRConfig, TFGridNet, TFGridNetConfig
 
 RATE = 8000
 
@@ -57,6 +58,62 @@ def test_what_does_not_fit_is_one_clear_line(
     with pytest.raises(SepasrError) as caught:
         open_recording(path, tiny_joint.separator, channels)
     assert str(caught.value) == f"{tmp_path}/{message}"
+
+
+@pytest.fixture(scope="module")
+def few_or_four() -> TFGridNet:
+    """A separator of one to four microphones."""
+    sizes: dict[str, Any] = {"fft_size": 64, "hop": 32, "blocks": 1, "embedding": 4, "lstm": 4, "heads": 2}
+    return TFGridNet(TFGridNetConfig(sample_rate=RATE, microphones=4, fewer_microphones=True, qk_size=66, **sizes))
+
+
+@pytest.mark.parametrize(
+    ("channels", "silent", "rows", "remarks"),
+    [
+        (1, (), (0,), []),
+        (4, (), (0, 1, 2, 3), []),
+        (6, (), (0, 1, 3, 4), ["channels 1, 2, 4, 5 taken of 6, the model takes 1 to 4 (--channels)"]),
+        (8, (), (0, 2, 4, 6), ["channels 1, 3, 5, 7 taken of 8, the model takes 1 to 4 (--channels)"]),
+        (3, (2,), (0, 2), ["channel 2 silent"]),
+        (2, (1,), (1,), ["channel 1 silent, the speakers are estimated at channel 2"]),
+        (
+            7,
+            (1, 4),
+            (1, 2, 4, 5),
+            [
+                "channels 1, 4 silent, the speakers are estimated at channel 2",
+                "channels 2, 3, 5, 6 taken of 5, the model takes 1 to 4 (--channels)",
+            ],
+        ),
+        (6, (3, 6), (0, 1, 3, 4), ["channels 3, 6 silent"]),
+    ],
+)
+def test_as_many_channels_as_the_model_takes_of_those_that_hear_something(
+    few_or_four: TFGridNet,
+    tmp_path: Path,
+    channels: int,
+    silent: tuple[int, ...],
+    rows: tuple[int, ...],
+    remarks: list[str],
+) -> None:
+    samples = 0.1 * np.random.default_rng(0).standard_normal((channels, 4000)).astype(np.float32)
+    samples[[number - 1 for number in silent]] = 0
+    recording = open_recording(write(tmp_path / "m.wav", samples, subtype="FLOAT"), few_or_four)
+    assert list(recording.remarks) == remarks
+    assert np.array_equal(np.concatenate(list(recording.blocks(RATE)), axis=1), samples[list(rows)])
+
+
+def test_channels_that_are_named_are_taken_as_they_are(few_or_four: TFGridNet, tmp_path: Path) -> None:
+    samples = 0.1 * np.random.default_rng(0).standard_normal((6, 4000)).astype(np.float32)
+    samples[2] = 0
+    path = write(tmp_path / "m.wav", samples, subtype="FLOAT")
+    recording = open_recording(path, few_or_four, [6, 3, 1])
+    assert recording.remarks == ("channel 3 silent",)
+    assert np.array_equal(np.concatenate(list(recording.blocks(RATE)), axis=1), samples[[5, 2, 0]])
+    with pytest.raises(SepasrError, match=r"--channels names 5, the model needs 1 to 4; name 1 to 4 of the file's 6"):
+        open_recording(path, few_or_four, [1, 2, 4, 5, 6])
+    with pytest.raises(SepasrError, match=r"channel 3 is silent, at which the model estimates the speakers; choose"):
+        open_recording(path, few_or_four, [3, 1])
 
 
 def test_mvdr_takes_more_microphones_but_needs_its_reference(tmp_path: Path) -> None:
