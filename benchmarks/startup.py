@@ -1,7 +1,7 @@
 """How soon the commands answer: fresh processes, against `import torch` and a bare interpreter, in turn.
 
 `sepasr --help`, and `sepasr transcribe` of a file of 5 s from a cold start: what it takes beyond the time of the model
-itself, which is measured in this process, warm.
+itself, which is measured in this process, warm; and with the bundled model, where this copy of the package has it.
 """
 
 import os
@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from measure import Row, alternately, parse, report
 
-from sepasr_cli import audio
+from sepasr_cli import audio, bundled
 from sepasr_cli.features import FilterbankConfig
 from sepasr_cli.inference.pipeline import Pipeline
 from sepasr_cli.joint import JointModel
@@ -23,8 +23,8 @@ from sepasr_cli.recognition import Recognizer, RecognizerConfig, Vocabulary
 from sepasr_cli.recognition.conformer import ConformerConfig
 from sepasr_cli.separation import TFGridNet, TFGridNetConfig
 
-#: Seconds allowed for the answer of --help, and for transcribing beyond the model's own time.
-HELP, TRANSCRIBE = 0.3, 4.0
+#: Seconds allowed for the answer of --help, for transcribing beyond the model's own time, and with the bundled model.
+HELP, TRANSCRIBE, BUNDLED = 0.3, 4.0, 6.0
 
 
 def main() -> None:
@@ -33,13 +33,15 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         model, recording = _prepare(Path(folder))
         pipeline = Pipeline(model)
-        words = [sys.executable, "-m", "sepasr_cli", "transcribe", str(recording), "--model", folder, "--device", "cpu"]
+        words = [sys.executable, "-m", "sepasr_cli", "transcribe", str(recording), "--device", "cpu"]
+        cold = {"bundled": lambda: _run(words, options.threads)} if bundled.is_there() else {}
         seconds = alternately(
-            {
+            cold
+            | {
                 "help": lambda: _run([sys.executable, "-m", "sepasr_cli", "--help"], options.threads),
                 "torch": lambda: _run([sys.executable, "-c", "import torch"], options.threads),
                 "bare": lambda: _run([sys.executable, "-c", "pass"], options.threads),
-                "transcribe": lambda: _run(words, options.threads),
+                "transcribe": lambda: _run([*words, "--model", folder], options.threads),
                 "model": lambda: pipeline.transcribe(pipeline.prepare(recording), "recording"),
             },
             options,
@@ -50,6 +52,7 @@ def main() -> None:
         Row("--help against a bare interpreter", seconds["bare"], seconds["help"]),
         Row("transcribe 5 s, cold, less the model", TRANSCRIBE, seconds["transcribe"] - seconds["model"], must=1),
         Row("transcribe 5 s, cold, in all", TRANSCRIBE + seconds["model"], seconds["transcribe"]),
+        *(Row("transcribe 5 s, cold, bundled model", BUNDLED, seconds[name], must=1) for name in cold),
     ]
     report("startup", rows)
 

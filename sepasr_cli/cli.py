@@ -237,7 +237,10 @@ def _training(
     }
 
 
-@app.command(epilog="Examples: `sepasr separate meeting.wav --model runs/an4`, `sepasr separate runs/an4 --split test`")
+@app.command(
+    epilog="Examples: `sepasr separate two_people.wav`, `sepasr separate meeting.wav --model runs/an4`, "
+    "`sepasr separate runs/an4 --split test`"
+)
 def separate(
     inputs: Inputs,
     model: Model = None,
@@ -270,7 +273,7 @@ def separate(
 
 
 @app.command(
-    epilog="Examples: `sepasr transcribe meeting.wav --model runs/an4`, `sepasr transcribe calls/ --out texts`"
+    epilog="Examples: `sepasr transcribe two_people.wav`, `sepasr transcribe calls/ --model runs/an4 --out texts`"
 )
 def transcribe(
     inputs: Inputs,
@@ -520,13 +523,13 @@ def compare(
     )
 
 
-@app.command(epilog="Examples: `sepasr info runs/an4`, `sepasr info meeting.wav`, `sepasr info recipes`")
+@app.command(epilog="Examples: `sepasr info runs/an4`, `sepasr info bundled`, `sepasr info recipes`")
 def info(
     thing: Annotated[
         Path,
         typer.Argument(
             metavar="THING",
-            help="Run, model, recipe, manifest, transcript, audio file, folder of recipes or audio.",
+            help="Run, model, recipe, manifest, transcript, audio file, folder of recipes or audio, or bundled.",
         ),
     ],
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,

@@ -75,8 +75,8 @@ Restart = Annotated[bool, typer.Option("--restart", help="Keep earlier work of o
 Model = Annotated[
     str | None,
     typer.Option(
-        help="Run directory, saved model folder or Hugging Face name.",
-        show_default="INPUT, where it is a run directory",
+        help="Run directory, saved model folder, Hugging Face name, or bundled.",
+        show_default="the run INPUT's own, or bundled: the model that comes with sepasr",
     ),
 ]
 RecognizerChoice = Annotated[

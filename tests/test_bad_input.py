@@ -267,6 +267,11 @@ def scores_of(folder: str, level: float) -> Callable[[], object]:
     return work
 
 
+def in_the_box() -> None:
+    """The run's model as the one that comes with the package."""
+    shutil.copytree("run/joint", "in_the_box")
+
+
 SAID = spoken("said.stm", "a ann 0 2 good morning to all of you", "b bob 1 3 it rains")
 
 #: What is done before each row of bad_input.md; nothing where the command itself is what is wrong.
@@ -380,11 +385,16 @@ SPOILS: dict[str, Callable[[], object]] = {
         "run/recognizer/model.safetensors", "run/separator/model.safetensors"
     ),
     "model: config.json cut off": cut("run/joint/config.json"),
+    "model: bundled, weights cut off": all_of(in_the_box, cut("in_the_box/model.safetensors")),
+    "model: bundled, config.json cut off": all_of(in_the_box, cut("in_the_box/config.json")),
+    "model: bundled, for a run half trained": all_of(in_the_box, remove("run/joint"), remove("run/separator")),
     "model: no weights": remove("run/separator/model.safetensors"),
     "audio: an empty folder": lambda: Path("empty").mkdir(),
     "audio: an empty file": write("x.wav", ""),
     "audio: one channel, two needed": sound("x.wav", TONE),
     "audio: four channels, two needed": sound("x.wav", np.repeat(STEREO, 2, axis=1)),
+    "audio: the reference channel silent": sound("x.wav", STEREO * [0, 1]),
+    "audio: a silent channel chosen": sound("x.wav", np.c_[STEREO * [1, 0], TONE]),
     "audio: too short": sound("x.wav", STEREO[:100]),
     "audio: silent": sound("x.wav", STEREO * 0),
     "audio: NaN samples": sound("x.wav", STEREO * np.nan, subtype="FLOAT"),
@@ -455,7 +465,8 @@ SPOILS: dict[str, Callable[[], object]] = {
 
 @pytest.fixture(autouse=True)
 def alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No network, and a terminal wide enough for a line."""
+    """No network, no bundled model but what a row makes, and a terminal wide enough for a line."""
+    monkeypatch.setattr("sepasr_cli.bundled.FOLDER", Path("in_the_box"))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setenv("COLUMNS", "200")
 

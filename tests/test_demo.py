@@ -1,4 +1,4 @@
-"""The debug recipe end to end, as `make demo` runs it."""
+"""The debug recipe end to end, as `make smoke` runs it."""
 
 import json
 import subprocess

@@ -58,8 +58,8 @@ PAGES = [
     *sorted((ROOT / "recipes").rglob("*.md")),
     ROOT / "benchmarks" / "README.md",
 ]
-#: What `make demo` runs on the debug recipe.
-DEMO = "runs/demo"
+#: The runs of the README: of the bundled model, and of the debug recipe.
+DEMO, DEBUG = "runs/demo", "runs/debug"
 
 #: The tables of docs/recipes.md: a configuration, and the one whose keys it has too.
 TABLES: dict[type[Settings], type[Settings] | None] = {
@@ -194,9 +194,9 @@ def sepasr_commands() -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def workplace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A folder, made the working one, with what the pages speak of: recordings, recipes, and a run of the demo.
+    """A folder, made the working one, with what the pages speak of: recordings, recipes, and a run with models.
 
-    The demo is that of the README, on the debug recipe with fewer voices, mixtures and steps.
+    The run is that of the README's debug recipe, with fewer voices, mixtures and steps.
     """
     folder = tmp_path_factory.mktemp("docs")
     with pytest.MonkeyPatch.context() as patch:
@@ -209,7 +209,7 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         for training in ("pretrain_sep", "pretrain_asr", "joint_finetune"):
             recipe[training] |= {"batch_size": 2, "max_steps": 1, "validate_every": 1}
         Path("recipes/debug.yaml").write_text(yaml.safe_dump(recipe))
-        for arguments in demo():
+        for arguments in block_of(DEBUG, 7):
             result = CliRunner().invoke(app, arguments)
             assert result.exit_code == 0, (arguments, result.output)
         noise = np.random.default_rng(0).standard_normal((2, 32000)) / 10
@@ -218,22 +218,23 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield folder
 
 
-def demo() -> list[list[str]]:
-    """The commands of the README's demo."""
-    found = [list(commands(block.values[0].text)) for block in blocks("sh") if "README.md" in block.id]
-    (chosen,) = (block for block in found if len(block) == 7 and all(DEMO in line for line in block))
+def block_of(run: str, count: int) -> list[list[str]]:
+    """The commands of the README's one block of so many that are all about a run."""
+    found = [list(commands(block.values[0].text)) for block in blocks("sh") if block.id.startswith("README.md")]
+    (chosen,) = (block for block in found if len(block) == count and all(run in line for line in block))
     return chosen
 
 
-def test_make_demo_runs_what_the_readme_says() -> None:
-    rule = re.search(r"^demo:.*\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text(), re.MULTILINE)
+@pytest.mark.parametrize(("target", "name", "run", "count"), [("demo", "DEMO", DEMO, 5), ("smoke", "SMOKE", DEBUG, 7)])
+def test_make_runs_what_the_readme_says(target: str, name: str, run: str, count: int) -> None:
+    rule = re.search(rf"^{target}:.*\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text(), re.MULTILINE)
     assert rule is not None
-    lines = rule[1].replace("$(BIN)/", "").replace("$(DEMO)", DEMO).replace("\t", "")
-    assert list(commands(lines)) == demo()
+    lines = rule[1].replace("$(BIN)/", "").replace(f"$({name})", run).replace("\t", "")
+    assert list(commands(lines)) == block_of(run, count)
 
 
-def test_the_demo_scores(workplace: Path) -> None:
-    summary = json.loads((workplace / DEMO / "scores/test/summary.json").read_text())
+def test_the_debug_recipe_scores(workplace: Path) -> None:
+    summary = json.loads((workplace / DEBUG / "scores/test/summary.json").read_text())
     assert summary["counts"]["recordings"] == 1
     assert summary["si_sdr"] is not None and summary["wer"] is not None
 

@@ -18,6 +18,7 @@ from sepasr_cli.separation import TFGridNet
 @pytest.fixture(autouse=True)
 def offline(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("sepasr_cli.bundled.FOLDER", Path("nowhere"))
 
 
 def weights(model: torch.nn.Module) -> torch.Tensor:
@@ -99,7 +100,7 @@ def test_models_of_different_rates_are_not_joined(run: RunDir) -> None:
 
 def test_no_model_at_all(tmp_path: Path) -> None:
     for load in (load_separator, load_system):
-        with pytest.raises(SepasrError, match="no model given, and none is bundled with this version; pass --model"):
+        with pytest.raises(SepasrError, match="comes without the bundled model's weights; pass --model with a run"):
             load(None)
         with pytest.raises(SepasrError, match="model 'nobody/nothing': no such folder, and it is not in the cache"):
             load("nobody/nothing")

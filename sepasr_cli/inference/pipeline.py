@@ -5,6 +5,7 @@ Letters: B batch, S speaker, M microphone, N sample. Recordings pass block by bl
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
@@ -57,6 +58,7 @@ class Pipeline:
         precision: of the separator and of what recognises, but for the search, which is always exact.
         language_model: what the search asks beside the recogniser, on the same device.
         whole: whether each stream is recognised from beginning to end as the separator gives it, no speech looked for.
+        confidences: whether summaries tell how sure the recogniser is of each word, `word_times` or not.
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class Pipeline:
         precision: Precision = "fp32",
         language_model: LanguageModel | None = None,
         whole: bool = False,
+        confidences: bool = False,
     ) -> None:
         self.model = model.eval()
         self.separator: Separator = model.separator if isinstance(model, JointModel) else model
@@ -80,6 +83,7 @@ class Pipeline:
         self.device = next(model.parameters()).device
         self.batch = batch or (1 if self.device.type == "cpu" else BATCH)
         self.word_times, self.language_model, self.whole = word_times, language_model, whole
+        self._aligned = word_times or confidences
         self.precision = pick_precision(precision, self.device)
 
     @property
@@ -172,6 +176,7 @@ class Pipeline:
                 found += self._recognise(queue)
                 queue = []
         found += self._recognise(queue)
+        summary.confidences += [one for _, said in found for one in said.word_confidences or ()]
         kept = summary.speakers(speakers)
         segments = [
             self._segment(session, span, said, summary.confidence(span.start))
@@ -194,13 +199,14 @@ class Pipeline:
         heard = torch.from_numpy(mixture)[None].to(self.device)
         with self._computing():
             found, estimates = self.model.transcribe(
-                heard, decoding=self.decoding, language_model=self.language_model, word_times=self.word_times
+                heard, decoding=self.decoding, language_model=self.language_model, word_times=self._aligned
             )
         _check_finite(estimates)
         summary.begin(self.speakers, self.sample_rate)
         length = mixture.shape[1]
         spans = summary.note([Span(stream, 0, length, 0, length) for stream in range(self.speakers)])
         said = list(zip(spans, found[0], strict=True))[:speakers]
+        summary.confidences += [one for _, hypothesis in said for one in hypothesis.word_confidences or ()]
         return [self._segment(session, span, hypothesis, None) for span, hypothesis in said if hypothesis.text]
 
     def _passing(
@@ -245,13 +251,14 @@ class Pipeline:
             padded = functional.pad(padded, (0, -padded.shape[1] % self.sample_rate))
             lengths = torch.tensor([len(one) for one in speech], device=self.device)
             with self._computing():
-                said = self.recognizer.transcribe(padded, lengths, self.decoding, self.language_model, self.word_times)
+                said = self.recognizer.transcribe(padded, lengths, self.decoding, self.language_model, self._aligned)
             yield from zip(spans, said, strict=True)
             queue = queue[count:]
 
     def _segment(self, session: str, span: Span, said: Hypothesis, confidence: float | None) -> Segment:
         """What was said in a span; words may begin and end a little outside of it."""
         offset, start, end = (at / self.sample_rate for at in (span.first, span.start, span.end))
+        said = said if self.word_times else replace(said, word_times=None, word_confidences=None)
         times = said.word_times and tuple((round(offset + a, 3), round(offset + b, 3)) for a, b in said.word_times)
         return Segment(
             session_id=session,

@@ -17,10 +17,14 @@ class Summary:
     #: Speech in each stream, and when it first begins: infinity where there is none.
     spoken: list[float] = field(default_factory=list)
     begins: list[float] = field(default_factory=list)
+    #: Start and end of every span of speech, whoever speaks.
+    spans: list[tuple[float, float]] = field(default_factory=list)
+    #: Of every word, how sure the recogniser is of it, where that was asked for.
+    confidences: list[float] = field(default_factory=list)
 
     def begin(self, streams: int, sample_rate: int) -> None:
         """A recording of so many streams begins."""
-        self.sample_rate, self.joins = sample_rate, []
+        self.sample_rate, self.joins, self.spans, self.confidences = sample_rate, [], [], []
         self.spoken, self.begins = [0.0] * streams, [inf] * streams
 
     def note(self, spans: list[Span]) -> list[Span]:
@@ -28,6 +32,7 @@ class Summary:
         for span in spans:
             self.spoken[span.stream] += (span.end - span.start) / self.sample_rate
             self.begins[span.stream] = min(self.begins[span.stream], span.start / self.sample_rate)
+            self.spans.append((span.start / self.sample_rate, span.end / self.sample_rate))
         return spans
 
     def speakers(self, most: int | None = None) -> list[int]:
@@ -35,6 +40,14 @@ class Summary:
         speaking = [stream for stream, seconds in enumerate(self.spoken) if seconds > 0]
         kept = sorted(speaking, key=lambda stream: -self.spoken[stream])[:most]
         return sorted(kept, key=lambda stream: self.begins[stream])
+
+    def pauses(self, duration: float) -> tuple[float, float]:
+        """Seconds in which nobody speaks, of a recording of that length: in all, and at most at once."""
+        total = longest = end = 0.0
+        for start, until in [*sorted(self.spans), (duration, duration)]:
+            total, longest = total + max(start - end, 0.0), max(longest, start - end)
+            end = max(end, until)
+        return total, longest
 
     def confidence(self, sample: int) -> float | None:
         """Confidence of the join of the window that a sample is in; None in the first."""

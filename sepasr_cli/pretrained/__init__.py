@@ -1,4 +1,4 @@
-"""Where models come from: run directories, saved folders, Hugging Face names.
+"""Where models come from: run directories, saved folders, Hugging Face names, the package itself.
 
 A run directory holds a separator and a recogniser trained apart (the cascade), and the joint model made of them.
 """
@@ -8,6 +8,7 @@ from typing import Literal
 
 import torch
 
+from sepasr_cli import bundled
 from sepasr_cli.errors import SepasrError
 from sepasr_cli.joint import AnyRecognizer, JointModel
 from sepasr_cli.recognition.language_model import LanguageModel
@@ -23,6 +24,8 @@ System = Literal["joint", "cascade"]
 
 #: Folder of the language model in a run directory, and beside the weights of a saved model.
 LANGUAGE_MODEL = "language_model"
+#: What a saved model's config.json may say of how it searches for words, as a recipe does.
+DECODING = "decoding"
 
 MODELS: dict[str, type[SavedModel]] = {
     model.kind: model for model in (TFGridNet, MaskMVDR, Recognizer, PretrainedCTC, LanguageModel, JointModel)
@@ -50,16 +53,17 @@ def choose_system(run: RunDir, system: System | None) -> System:
 
 
 def load_separator(model: str | None, device: torch.device | str = "cpu", system: System | None = None) -> Separator:
-    """The separator of a run directory, a saved folder or a Hugging Face name.
+    """The separator of a run directory, a saved folder or a Hugging Face name; the bundled one where None.
 
     Raises:
         SepasrError: where there is none.
     """
+    model = bundled.resolved(model)
     run = _as_run(model)
     if run is not None and choose_system(run, system) == "cascade":
         found = load_model(str(run.require_model("separator")))
     else:
-        found = load_model(str(run.require_model("joint")) if run is not None else _given(model))
+        found = load_model(str(run.require_model("joint")) if run is not None else model)
     if isinstance(found, JointModel):
         found = found.separator
     if not isinstance(found, (TFGridNet, MaskMVDR)):
@@ -76,7 +80,7 @@ def load_system(
     """Separation and recognition of a run directory, a saved folder or a Hugging Face name.
 
     Args:
-        model: where both come from.
+        model: where both come from; the bundled model where None.
         device: where they go.
         system: which of a run's.
         recognizer: another recogniser, as `load_recognizer` takes it; of `model` the separator alone is then used.
@@ -84,6 +88,7 @@ def load_system(
     Raises:
         SepasrError: where one of them is missing.
     """
+    model = bundled.resolved(model)
     run = _as_run(model)
     if recognizer is not None:
         separator = load_separator(model, system=system)
@@ -93,7 +98,7 @@ def load_system(
         own = load_recognizer(str(run.require_model("recognizer")), separator.config.sample_rate)
         found = JointModel.join(separator, own)
     else:
-        found = load_model(str(run.require_model("joint")) if run is not None else _given(model))
+        found = load_model(str(run.require_model("joint")) if run is not None else model)
     if not isinstance(found, JointModel):
         raise SepasrError(f"{model}: holds a {found.kind} alone; transcribing takes a run directory or a joint model")
     return found.to(device).eval()
@@ -105,6 +110,7 @@ def load_recognizer(name: str, sample_rate: int) -> AnyRecognizer:
     Raises:
         SepasrError: where there is none.
     """
+    name = bundled.resolved(name)
     run = _as_run(name)
     folder = run.require_model("recognizer") if run is not None else Path(name)
     if not folder.is_dir() or is_ready_made(folder):
@@ -123,6 +129,7 @@ def load_language_model(name: str, device: torch.device | str = "cpu") -> Langua
     Raises:
         SepasrError: where there is none.
     """
+    name = bundled.resolved(name)
     run = _as_run(name)
     folder = run.require_model(LANGUAGE_MODEL) if run is not None else local_folder(name)
     if (folder / LANGUAGE_MODEL / CONFIG).is_file():
@@ -135,20 +142,10 @@ def load_language_model(name: str, device: torch.device | str = "cpu") -> Langua
 
 def language_model_of(model: str | None) -> str | None:
     """The language model that a run has, or that a saved model keeps beside its weights; None where there is none."""
-    if model is None:
-        return None
+    model = bundled.resolved(model)
     folder = Path(model) if Path(model).is_dir() else local_folder(model)
     return str(folder / LANGUAGE_MODEL) if (folder / LANGUAGE_MODEL / WEIGHTS).is_file() else None
 
 
-def _as_run(model: str | None) -> RunDir | None:
-    return RunDir(model) if model is not None and RunDir.is_one(Path(model)) else None
-
-
-def _given(model: str | None) -> str:
-    if model is None:
-        raise SepasrError(
-            "no model given, and none is bundled with this version; "
-            "pass --model with a run directory, a saved model's folder or a Hugging Face name"
-        )
-    return model
+def _as_run(model: str) -> RunDir | None:
+    return RunDir(model) if RunDir.is_one(Path(model)) else None

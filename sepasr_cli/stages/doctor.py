@@ -13,6 +13,7 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
+from sepasr_cli import bundled
 from sepasr_cli.errors import SepasrError
 from sepasr_cli.version import __version__
 
@@ -62,6 +63,7 @@ class Diagnosis:
     disk_free_gib: float
     devices: tuple[str, ...]
     audio: str
+    bundled: str
     needed: tuple[Finding, ...]
     optional: tuple[Finding, ...]
 
@@ -99,6 +101,7 @@ def doctor(json: bool = False) -> Diagnosis:
             optional=tuple(_extra(name, module, purpose) for name, (module, purpose) in EXTRAS.items()),
             devices=tuple(_devices()),
             audio=_audio(),
+            bundled=_bundled(),
         )
     if json:
         print(json_text.dumps(asdict(diagnosis), indent=2))
@@ -173,6 +176,13 @@ def _audio() -> str:
     return f"libsndfile {soundfile.__libsndfile_version__}" + (f", without {', '.join(lacking)}" if lacking else "")
 
 
+def _bundled() -> str:
+    try:
+        return bundled.described()
+    except SepasrError as error:
+        return f"model: none: {error}"
+
+
 def _memory() -> float | None:
     try:
         return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
@@ -186,6 +196,7 @@ def _show(diagnosis: Diagnosis) -> None:
     print(f"{diagnosis.cores} cores{memory}, {diagnosis.disk_free_gib:g} GiB free on this disk, {diagnosis.audio}")
     for device in diagnosis.devices:
         print(f"device {device}")
+    print(diagnosis.bundled)
     print("\nneeded")
     _rows(diagnosis.needed)
     print("\noptional")

@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from sepasr_cli import audio
+from sepasr_cli import audio, bundled
 from sepasr_cli.errors import SepasrError
 from sepasr_cli.rundir import RunDir
 from sepasr_cli.transcripts import FORMATS
@@ -23,7 +23,7 @@ def info(thing: Path | str, json: bool = False) -> dict[str, Any]:
 
     Args:
         thing: a run directory, saved model folder, recipe, manifest, transcript, audio file, or folder of recipes or
-            audio.
+            audio; or "bundled", the model that comes with the package.
         json: print JSON instead, with everything that is known.
 
     Returns:
@@ -32,7 +32,7 @@ def info(thing: Path | str, json: bool = False) -> dict[str, Any]:
     Raises:
         SepasrError: where it is none of these, or broken; after a list of recipes, where some are not valid.
     """
-    path = Path(thing)
+    path = Path(bundled.resolved(str(thing)))
     facts = {"name": str(thing), **_describe(path)}
     if json:
         print(json_text.dumps(facts, indent=2, ensure_ascii=False))

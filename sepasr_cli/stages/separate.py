@@ -4,10 +4,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from sepasr_cli import bundled
 from sepasr_cli.device import Precision, pick_device
 from sepasr_cli.errors import ArgumentError
 from sepasr_cli.files import fingerprint, inside, write_json
 from sepasr_cli.inference.drafts import Drafts
+from sepasr_cli.inference.familiar import unlike_training
 from sepasr_cli.inference.inputs import (
     SEPARATED,
     Input,
@@ -27,7 +29,7 @@ from sepasr_cli.inference.recording import parse_channels
 from sepasr_cli.inference.summary import Summary
 from sepasr_cli.manifest import Mixture, Separated, read_manifest, write_manifest
 from sepasr_cli.pretrained import System, load_separator
-from sepasr_cli.progress import say
+from sepasr_cli.progress import say, warn
 from sepasr_cli.rundir import RunDir
 
 
@@ -48,7 +50,8 @@ def separate(
 
     Args:
         inputs: audio files and folders; or a run directory, with `split`.
-        model: run directory, saved model or Hugging Face name; by default the run itself.
+        model: run directory, saved model, Hugging Face name, or "bundled" for the model that comes with the package;
+            by default the run itself, for files and for runs that trained none the bundled model.
         out: folder for `NAME_spk1.wav`, `NAME_spk2.wav`, ..., the tree of a folder kept; by default `separated`.
         split: the run's mixtures to separate, into `RUN/separated/<split>`.
         system: the run's "joint" or "cascade" separator; by default the joint one where there is one. Where it is
@@ -80,6 +83,8 @@ def separate(
     total = len(files) + len(failures)
     if not files:
         return Outcome(total, failures=failures)
+    if bundled.is_meant(model):
+        say(bundled.described())
     pipeline = Pipeline(load_separator(model, pick_device(device), system), precision=precision)
     made_from = {"model": pipeline.fingerprint(), "options": [chosen, speakers]} | pipeline.inexactness
     journal = Journal(folder / ".separate.jsonl", made_from, fresh=overwrite)
@@ -91,6 +96,8 @@ def separate(
         if not overwrite:
             refuse_to_replace([*targets, joins])
         recording = pipeline.prepare(item.path, chosen)
+        for line in recording.remarks:
+            say(f"{item}: {line}")
         summary = Summary()
         with Drafts(targets[0].parent, pipeline.speakers, recording.sample_rate) as drafts:
             for piece in pipeline.separate(recording, summary, advance):
@@ -103,6 +110,9 @@ def separate(
             path.unlink(missing_ok=True)
         for line in summary.lines(speakers):
             say(f"{item}: {line}")
+        if bundled.is_meant(model):
+            for line in unlike_training(recording, summary, pipeline, bundled.trained_on(), speakers):
+                warn(f"{item}: {line}")
         if summary.joins:
             write_json(joins, summary.record())
         written.extend(targets[: len(kept)])
@@ -128,6 +138,7 @@ def _separate_split(
     restart: bool,
 ) -> Outcome:
     manifest = run.require_manifest(split)
+    model = bundled.chosen_for(run, model, system)
     pipeline = Pipeline(load_separator(model or str(run.path), pick_device(device), system), precision=precision)
     settings: dict[str, Any] = {"model": model, "system": system, "channels": channels} | pipeline.inexactness
     made_from = {"manifest": fingerprint(manifest), "model": pipeline.fingerprint()}

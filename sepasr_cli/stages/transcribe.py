@@ -5,10 +5,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from sepasr_cli import transcripts
+from sepasr_cli import bundled, transcripts
 from sepasr_cli.device import Precision, pick_device
 from sepasr_cli.errors import ArgumentError, SepasrError
 from sepasr_cli.files import fingerprint
+from sepasr_cli.inference.familiar import unlike_training
 from sepasr_cli.inference.inputs import (
     TRANSCRIPTS,
     Input,
@@ -27,8 +28,8 @@ from sepasr_cli.inference.pipeline import Pipeline
 from sepasr_cli.inference.recording import parse_channels
 from sepasr_cli.inference.summary import Summary
 from sepasr_cli.manifest import Mixture, read_manifest
-from sepasr_cli.pretrained import System, language_model_of, load_language_model, load_system
-from sepasr_cli.progress import say
+from sepasr_cli.pretrained import DECODING, System, language_model_of, load_language_model, load_system
+from sepasr_cli.progress import say, warn
 from sepasr_cli.recognition.beam_search import DecodingConfig
 from sepasr_cli.recognition.recognizer import Recognizer
 from sepasr_cli.rundir import RunDir
@@ -69,7 +70,8 @@ def transcribe(
 
     Args:
         inputs: audio files and folders; or a run directory, with `split`.
-        model: run directory, saved model or Hugging Face name; by default the run itself.
+        model: run directory, saved model, Hugging Face name, or "bundled" for the model that comes with the package;
+            by default the run itself, for files and for runs that trained none the bundled model.
         out: a file for all transcripts where its ending names a format; else a folder for one file a recording.
         format: of the files in the folder, one or several ("json,srt"); by default "json" (SegLST).
         split: the run's mixtures to transcribe, into `RUN/transcripts/<split>/transcripts.json`.
@@ -81,7 +83,7 @@ def transcribe(
         precision: "fp32" computes exactly; "bf16" is faster, at an error of up to 1 % of the separated signals; "auto"
             takes bf16 where the processor or GPU has it.
         channels: channels to take, counted from 1, such as "1,3".
-        decoding: how to search; by default as the run's recipe says.
+        decoding: how to search; by default as the run's recipe or the saved model says.
         beam: hypotheses kept while searching.
         language_model: a language model to search with: a run directory, a saved folder or a Hugging Face name; by
             default the one that `pretrain_lm` made in the run, or that lies beside the model's weights.
@@ -141,6 +143,8 @@ def transcribe(
         transcripts.check_many(target.formats[0], len(files))
         if not overwrite:
             refuse_to_replace([target.path])
+    if bundled.is_meant(model):
+        say(bundled.described())
     pipeline = _pipeline(model, system, recognizer, language_model, device, precision, search, word_times, whole)
     if len(names) > pipeline.speakers:
         raise ArgumentError(f"--speaker-names holds {len(names)} names, the model gives {pipeline.speakers} speakers")
@@ -158,10 +162,16 @@ def transcribe(
         paths = {target.file(item.name, kind): kind for kind in target.formats} if target.folder is not None else {}
         if not overwrite:
             refuse_to_replace(list(paths))
+        recording = pipeline.prepare(item.path, chosen)
+        for line in recording.remarks:
+            say(f"{item}: {line}")
         summary = Summary()
-        found = pipeline.transcribe(pipeline.prepare(item.path, chosen), item.name, speakers, summary, advance)
+        found = pipeline.transcribe(recording, item.name, speakers, summary, advance)
         for line in summary.lines(speakers):
             say(f"{item}: {line}")
+        if bundled.is_meant(model):
+            for line in unlike_training(recording, summary, pipeline, bundled.trained_on(), speakers):
+                warn(f"{item}: {line}")
         done[item.name] = found = name_speakers(found, names)
         for path, kind in paths.items():
             transcripts.write(path, found, kind)
@@ -196,10 +206,10 @@ def _pipeline(
     word_times: bool,
     whole: bool,
 ) -> Pipeline:
-    """The models, which search as their run's recipe says where `search` says nothing else."""
+    """The models, which search as their run's recipe, or they themselves, say where `search` says nothing else."""
     home = pick_device(device)
     loaded = load_system(model, home, system, recognizer)
-    stated: dict[str, Any] = {}
+    stated: dict[str, Any] = loaded.provenance.get(DECODING, {})
     if model is not None and RunDir.is_one(Path(model)):
         stated = RunDir(model).recipe().decoding.model_dump()
     decoding = validate(DecodingConfig, stated | search, "decoding")
@@ -215,7 +225,16 @@ def _pipeline(
         weight = 0.0
     asked = load_language_model(language_model, home) if language_model is not None and weight > 0 else None
     decoding = decoding.model_copy(update={"lm_weight": weight})
-    return Pipeline(loaded, decoding, word_times=word_times, precision=precision, language_model=asked, whole=whole)
+    return Pipeline(
+        loaded,
+        decoding,
+        word_times=word_times,
+        precision=precision,
+        language_model=asked,
+        whole=whole,
+        # Words of another recogniser than the bundled one tell nothing of the input.
+        confidences=bundled.is_meant(model) and recognizer is None,
+    )
 
 
 def _transcribe_split(
@@ -234,6 +253,7 @@ def _transcribe_split(
     restart: bool,
 ) -> Outcome:
     manifest = run.require_manifest(split)
+    model = bundled.chosen_for(run, model, system)
     pipeline = _pipeline(
         model or str(run.path), system, recognizer, language_model, device, precision, search, word_times, whole
     )
