@@ -36,7 +36,7 @@ def test_every_row_of_the_comparison_is_there(folder: str) -> None:
 
 @pytest.mark.parametrize("path", RECIPES, ids=name)
 def test_loads_and_reads_back(path: Path, tmp_path: Path) -> None:
-    recipe = load_recipe(path, [f"root={tmp_path / 'data'}"])
+    recipe = load_recipe(path, [f"root={tmp_path / 'recipes' / 'data'}"])
     places = [corpus.path for split in recipe.corpora for corpus in split[1]]
     if recipe.dataset is not None:
         places.append(recipe.dataset.path)

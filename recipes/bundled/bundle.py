@@ -134,8 +134,7 @@ def _card(made: Path, model: JointModel, system: str, recipe: Any, figures: Path
 
 
 def _range(bounds: Any) -> str:
-    values = [] if bounds is None else bounds if isinstance(bounds, Sequence) else [bounds]
-    return " to ".join(f"{value:g}" for value in values) or "none"
+    return " to ".join(f"{value:g}" for value in bounds) if isinstance(bounds, tuple | list) else str(bounds)
 
 
 def _table(summary: dict[str, Any]) -> str:
