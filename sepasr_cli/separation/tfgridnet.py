@@ -23,6 +23,7 @@ from typing_extensions import Self
 
 from sepasr_cli.onednn import Linear, linear, matmul
 from sepasr_cli.saved_model import SavedModel
+from sepasr_cli.separation.mask_mvdr import MaskMVDRConfig, beamform
 from sepasr_cli.separation.microphones import accepted, check_microphones
 from sepasr_cli.separation.stft import Stft, deviation, differing, valid
 from sepasr_cli.settings import Settings
@@ -32,6 +33,8 @@ EPSILON = 1e-5
 CACHED_ROWS = 64
 #: Numbers of [B, T, F, D] that a slice of a long recording holds at most, for the sake of memory.
 SLICE = 3_000_000
+#: Loading of the noise covariance of the filters that estimates steer, as a part of its trace.
+FILTER_LOADING = 1e-3
 POINTWISE: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": functional.relu,
     "gelu": functional.gelu,
@@ -64,6 +67,9 @@ class TFGridNetConfig(Settings):
     #: Approximate size of a frame's query and key; rounded up to a multiple of the frequencies.
     qk_size: int = Field(default=512, gt=0)
     activation: Literal["prelu", "relu", "gelu", "silu"] = "prelu"
+    #: Whether the estimates of several microphones also steer MVDR filters, and are averaged with what these give.
+    #: There is nothing to learn in it: it may be set for a network that was trained without.
+    beamform: bool = False
     #: Recompute each block in the backward pass: less memory, a third more time.
     checkpoint_activations: bool = False
 
@@ -300,6 +306,9 @@ class TFGridNet(SavedModel[TFGridNetConfig]):
         # The input convolution tells microphones apart by position: the reference always comes first.
         self.order = list(range(config.microphones))
         self.order[0], self.order[config.reference_microphone] = config.reference_microphone, 0
+        self.filters = MaskMVDRConfig(
+            microphones=config.microphones, speakers=config.speakers, diagonal_loading=FILTER_LOADING
+        )
 
     @property
     def takes(self) -> range:
@@ -339,8 +348,22 @@ class TFGridNet(SavedModel[TFGridNetConfig]):
         with torch.autocast(mixture.device.type, enabled=False):
             x = x if extent is None else x * extent.keep
             x = self.decode(x.permute(0, 3, 1, 2)).unflatten(1, (self.config.speakers, 2))
-            estimates = self.stft.synthesise(torch.complex(x[:, :, 0], x[:, :, 1]), size, lengths)
-            return estimates * level
+            estimates = torch.complex(x[:, :, 0], x[:, :, 1])  # [B, S, T, F]
+            if self.config.beamform:
+                estimates = self._beamformed(estimates, spectrum)
+            return self.stft.synthesise(estimates, size, lengths) * level
+
+    def _beamformed(self, estimates: Tensor, spectrum: Tensor) -> Tensor:
+        """The mean of estimates (B, S, T, F) and of the MVDR filters that they steer on the mixture's (B, M, T, F)."""
+        sources = torch.cat([estimates, spectrum[:, :1] - estimates.sum(1, keepdim=True)], dim=1)
+        power = sources.abs().square()
+        masks = power / (power.sum(1, keepdim=True) + EPSILON**2)
+        filtered = beamform(spectrum, masks, self.filters)
+        # By the factor that fits them best (least squares), for the filters leave the estimates' scale open.
+        fitting = (filtered.conj() * estimates).real.sum((2, 3), keepdim=True)
+        scale = fitting / (filtered.abs().square().sum((2, 3), keepdim=True) + EPSILON**2)
+        several = (spectrum.abs().sum((2, 3)) > 0).sum(1) > 1
+        return torch.where(several[:, None, None, None], (estimates + scale * filtered) / 2, estimates)
 
     def _extent(self, frames: Tensor, size: int) -> Extent:
         mask = valid(frames, size)

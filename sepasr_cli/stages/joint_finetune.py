@@ -6,7 +6,9 @@ from pathlib import Path
 
 from sepasr_cli.errors import SepasrError
 from sepasr_cli.files import fingerprint
+from sepasr_cli.joint import JointModel
 from sepasr_cli.pretrained import load_system
+from sepasr_cli.separation.tfgridnet import TFGridNet
 from sepasr_cli.stages.training import data_fingerprint, goal_and_settings, mixture_data, open_run, train_model
 from sepasr_cli.training.tasks import JointTask
 
@@ -58,6 +60,8 @@ def joint_finetune(
         if stage.finished:
             return
         model = load_system(str(directory.path), system="cascade", recognizer=config.recognizer)
+        if config.beamform:
+            model = _beamforming(model)
         vocabulary = model.trainable_recognizer.vocabulary
         vocabulary.save_text(directory.path / "joint" / "tokens.txt")
         train, dev = mixture_data(directory, resolved, config, vocabulary, skip_bad)
@@ -65,3 +69,15 @@ def joint_finetune(
         stage.complete, stage.results = train_model(
             directory, "joint", resolved, model, task, train, dev, config, device, max_minutes
         )
+
+
+def _beamforming(model: JointModel) -> JointModel:
+    """The model with a TF-GridNet that also steers MVDR filters."""
+    separator = model.separator
+    if not isinstance(separator, TFGridNet):
+        raise SepasrError(
+            f"joint_finetune.beamform is for a separation of kind tfgridnet, found {separator.kind}; leave it out"
+        )
+    steered = TFGridNet(separator.config.model_copy(update={"beamform": True}))
+    steered.load_state_dict(separator.state_dict())
+    return JointModel.join(steered, model.recognizer)

@@ -98,6 +98,7 @@ class JointFinetuneConfig(_MixtureTraining):
     pretrained_weight: float = Field(
         0.0, ge=0, description="of half the squared distance of the weights to the pre-trained ones, added to the loss"
     )
+    beamform: bool = Field(False, description="set `separation.beamform` of a TF-GridNet from here on")
     train: Literal["both", "separator", "recognizer"] = "both"
     recognizer: str | None = Field(
         None, description="a CTC model of transformers, by hub name or local folder; null: that of pretrain-asr"

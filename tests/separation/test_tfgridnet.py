@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from sepasr_cli.errors import SepasrError
 from sepasr_cli.separation import build_separator, tfgridnet
-from sepasr_cli.separation.losses import separation_loss
+from sepasr_cli.separation.losses import separation_loss, si_sdr
 from sepasr_cli.separation.tfgridnet import GridBlock, TFGridNet, TFGridNetConfig
 
 SMALL: dict[str, Any] = {"blocks": 1, "embedding": 8, "lstm": 8, "heads": 2, "qk_size": 70, "fft_size": 64, "hop": 32}
@@ -279,3 +279,30 @@ def test_fewer_microphones_are_heard_as_silent_ones() -> None:
         assert not torch.allclose(model(mixture[:, :1]), two, atol=0.01)
         with pytest.raises(SepasrError, match="found 5 channels, the model expects 1 to 4"):
             model(torch.randn(2, 5, 400))
+
+
+def test_beamforming_helps_an_estimate_that_is_rough() -> None:
+    """Two plane waves, three microphones: what the network would leave of the other speaker, the filters take away."""
+    model = small(microphones=3, fewer_microphones=True, beamform=True)
+    speakers = torch.randn(1, 2, 16000) * torch.randn(1, 2, 40).mul(2).exp().repeat_interleave(400, -1)
+    mixture = torch.stack([speakers[:, 0].roll(m, -1) + speakers[:, 1].roll(-m, -1) for m in range(3)], dim=1)
+    spectrum = model.stft.analyse(mixture)
+    rough = model.stft.analyse(speakers + 0.5 * speakers.flip(1))
+    mean = model.stft.synthesise(model._beamformed(rough, spectrum), 16000)
+    alone = model._beamformed(rough, spectrum * torch.tensor([1.0, 0.0, 0.0])[:, None, None])
+    assert (si_sdr(mean, speakers) > si_sdr(speakers + 0.5 * speakers.flip(1), speakers) + 1).all()
+    torch.testing.assert_close(alone, rough)
+
+
+def test_beamforming_trains_and_leaves_one_microphone_as_it_is() -> None:
+    plain, steered = (
+        small(microphones=3, fewer_microphones=True),
+        small(microphones=3, fewer_microphones=True, beamform=True),
+    )
+    assert plain.state_dict().keys() == steered.state_dict().keys()
+    mixture = torch.randn(2, 3, 800)
+    steered(mixture).square().sum().backward()
+    assert all(torch.isfinite(weight.grad).all() for weight in steered.parameters() if weight.grad is not None)
+    with torch.no_grad():
+        torch.testing.assert_close(steered(mixture[:, :1]), plain(mixture[:, :1]))
+        assert not torch.allclose(steered(mixture), plain(mixture), atol=1e-3)
