@@ -4,10 +4,11 @@ Letters: B batch, S speaker, M microphone, N sample. Recordings pass block by bl
 """
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -43,6 +44,9 @@ LONGEST_WHOLE = 60.0
 BATCH = 8
 #: Seconds of speech recognised in one batch, and kept until they are sorted into batches.
 BATCH_SECONDS, QUEUE_SECONDS = 40.0, 120.0
+
+#: What says where speech comes from.
+Place = TypeVar("Place")
 
 
 class Pipeline:
@@ -163,8 +167,7 @@ class Pipeline:
         Raises:
             SepasrError: where the model cannot transcribe, or gives no finite signal.
         """
-        if self.recognizer is None:
-            raise SepasrError(f"a {self.model.kind} only separates; transcribing takes a run or a joint model")
+        self._check_recognizes()
         summary = summary if summary is not None else Summary()
         if self.whole:
             return self._transcribe_whole(recording, session, speakers, summary)
@@ -183,7 +186,39 @@ class Pipeline:
             for span, said in found
             if span.stream in kept and said.text
         ]
-        return sorted(segments, key=lambda segment: (segment.start_time, segment.speaker))
+        return _in_order(segments)
+
+    def recognise(self, separated: Mapping[str, Audio]) -> dict[str, list[Segment]]:
+        """Who says what when in signals that were separated before, which fit into memory, all in few batches.
+
+        Args:
+            separated: for each recording's name one signal a speaker at the model's rate, (S, N).
+
+        Raises:
+            SepasrError: where the model cannot transcribe.
+        """
+        self._check_recognizes()
+        queue: list[tuple[tuple[str, Span], Audio]] = []
+        for session, streams in separated.items():
+            for span in self._spans(streams):
+                queue.append(((session, span), streams[span.stream, span.first : span.last]))
+        found: dict[str, list[Segment]] = {session: [] for session in separated}
+        for (session, span), said in self._recognise(queue):
+            if said.text:
+                found[session].append(self._segment(session, span, said, None))
+        return {session: _in_order(segments) for session, segments in found.items()}
+
+    def _check_recognizes(self) -> None:
+        if self.recognizer is None:
+            raise SepasrError(f"a {self.model.kind} only separates; transcribing takes a run or a joint model")
+
+    def _spans(self, streams: Audio) -> list[Span]:
+        """The speech in whole streams (S, N), or each from its beginning to its end."""
+        count, length = streams.shape
+        if self.whole:
+            return [Span(stream, 0, length, 0, length) for stream in range(count)]
+        activity = Activity(count, self.sample_rate, LONGEST)
+        return [*activity.push(streams), *activity.finish()]
 
     def _transcribe_whole(
         self, recording: Recording, session: str, speakers: int | None, summary: Summary
@@ -239,20 +274,20 @@ class Pipeline:
                 yield span, held[span.stream, span.first - first : span.last - first].copy()
             held, first = held[:, needed - first :], needed
 
-    def _recognise(self, queue: list[tuple[Span, Audio]]) -> Iterator[tuple[Span, Hypothesis]]:
-        """What is said in each span, the longest first; spans of about one length share a batch."""
+    def _recognise(self, queue: list[tuple[Place, Audio]]) -> Iterator[tuple[Place, Hypothesis]]:
+        """What is said at each place, the longest first; speech of about one length shares a batch."""
         assert self.recognizer is not None
         queue = sorted(queue, key=lambda item: -len(item[1]))
         while queue:
             count = max(int(BATCH_SECONDS * self.sample_rate) // max(len(queue[0][1]), 1), 1)
-            spans, speech = zip(*queue[:count], strict=True)
+            places, speech = zip(*queue[:count], strict=True)
             padded = pad_sequence([torch.from_numpy(one) for one in speech], batch_first=True).to(self.device)
             # To whole seconds: each new size of input would leave something behind in PyTorch's caches.
             padded = functional.pad(padded, (0, -padded.shape[1] % self.sample_rate))
             lengths = torch.tensor([len(one) for one in speech], device=self.device)
             with self._computing():
                 said = self.recognizer.transcribe(padded, lengths, self.decoding, self.language_model, self._aligned)
-            yield from zip(spans, said, strict=True)
+            yield from zip(places, said, strict=True)
             queue = queue[count:]
 
     def _segment(self, session: str, span: Span, said: Hypothesis, confidence: float | None) -> Segment:
@@ -291,6 +326,10 @@ class Pipeline:
             for streams, reference in zip(estimates, mixture[:, at], strict=True)
         ]
         return torch.from_numpy(np.stack(fitted))
+
+
+def _in_order(segments: list[Segment]) -> list[Segment]:
+    return sorted(segments, key=lambda segment: (segment.start_time, segment.speaker))
 
 
 def _check_finite(estimates: Tensor) -> None:

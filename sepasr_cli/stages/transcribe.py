@@ -145,7 +145,7 @@ def transcribe(
             refuse_to_replace([target.path])
     if bundled.is_meant(model):
         say(bundled.described())
-    pipeline = _pipeline(model, system, recognizer, language_model, device, precision, search, word_times, whole)
+    pipeline = build_pipeline(model, system, recognizer, language_model, device, precision, search, word_times, whole)
     if len(names) > pipeline.speakers:
         raise ArgumentError(f"--speaker-names holds {len(names)} names, the model gives {pipeline.speakers} speakers")
     made_from = {
@@ -195,7 +195,7 @@ def _segments(record: dict[str, Any]) -> list[Segment]:
     return [validate(Segment, values, "a journal") for values in record["segments"]]
 
 
-def _pipeline(
+def build_pipeline(
     model: str | None,
     system: System | None,
     recognizer: str | None,
@@ -206,7 +206,13 @@ def _pipeline(
     word_times: bool,
     whole: bool,
 ) -> Pipeline:
-    """The models, which search as their run's recipe, or they themselves, say where `search` says nothing else."""
+    """The models, which search as their run's recipe, or they themselves, say where `search` says nothing else.
+
+    Args are those of `transcribe`, `search` being the fields of `DecodingConfig` that are stated.
+
+    Raises:
+        SepasrError: where a model is missing or they do not fit together.
+    """
     home = pick_device(device)
     loaded = load_system(model, home, system, recognizer)
     stated: dict[str, Any] = loaded.provenance.get(DECODING, {})
@@ -254,7 +260,7 @@ def _transcribe_split(
 ) -> Outcome:
     manifest = run.require_manifest(split)
     model = bundled.chosen_for(run, model, system)
-    pipeline = _pipeline(
+    pipeline = build_pipeline(
         model or str(run.path), system, recognizer, language_model, device, precision, search, word_times, whole
     )
     settings: dict[str, Any] = {
