@@ -46,7 +46,8 @@ def test_loads_and_reads_back(path: Path, tmp_path: Path) -> None:
         for split in wanted:
             assert getattr(recipe.corpora, split), f"no corpus for {split}"
     assert all(place.is_relative_to(tmp_path) for place in places), "paths are not relative to root"
-    if recipe.pretrain_sep.dynamic_mixing or recipe.joint_finetune.dynamic_mixing:
+    mixing = recipe.pretrain_sep.dynamic_mixing or recipe.joint_finetune.dynamic_mixing
+    if mixing and recipe.simulation.mixtures["train"] > 0:
         assert recipe.simulation.response_bank > 0
     resolved = tmp_path / "recipe.yaml"
     resolved.write_text(recipe.to_yaml())
