@@ -220,3 +220,25 @@ def test_half_precision_separates_nearly_the_same_and_searches_in_full(
     assert exact.inexactness == {} and half.inexactness == {"precision": "bf16"}
     said = half.transcribe(half.prepare(path), "m")
     assert all(segment.words for segment in said) and len(said) == len(exact.transcribe(exact.prepare(path), "m"))
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_separated_signals_are_recognised_as_the_recordings_were(
+    tmp_path: Path, tiny_joint: JointModel, talkers: np.ndarray, whole: bool
+) -> None:
+    pipeline = Pipeline(tiny_joint, DecodingConfig(method="greedy"), whole=whole)
+    wanted, streams = {}, {}
+    for name, length in (("a", 12000), ("b", 8000)):
+        recording = pipeline.prepare(write(tmp_path / f"{name}.wav", talkers[:, :length], subtype="FLOAT"))
+        streams[name] = np.concatenate(list(pipeline.separate(recording)), axis=1)
+        wanted[name] = pipeline.transcribe(recording, name)
+    found = pipeline.recognise(streams)
+    assert [segment.session_id for segment in found["a"] + found["b"]] == ["a"] * len(found["a"]) + ["b"] * len(
+        found["b"]
+    )
+    assert found == wanted and any(found.values())
+
+
+def test_a_separator_alone_recognises_nothing(tiny_separator: TFGridNet) -> None:
+    with pytest.raises(SepasrError, match="only separates"):
+        Pipeline(tiny_separator).recognise({})
