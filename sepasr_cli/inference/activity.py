@@ -160,7 +160,8 @@ def leaking(products: NDArray[np.float64], below: float) -> NDArray[np.bool_]:
     streams = len(products)
     if streams == 1:
         return np.zeros((1, products.shape[2]), bool)
-    energy = np.einsum("iif->if", products)
+    # Of silence after speech a running mean leaves a trace, which may be negative.
+    energy = np.einsum("iif->if", products).clip(min=0)
     others = np.where(np.eye(streams, dtype=bool)[:, :, None], -np.inf, energy[None])
     loudest = others.argmax(1)[:, None]
     level = np.take_along_axis(others, loudest, 1)[:, 0]

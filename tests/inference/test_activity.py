@@ -100,6 +100,15 @@ def test_less_than_a_frame_is_nothing() -> None:
     assert Activity(2, RATE, 20).finish() == []
 
 
+@pytest.mark.filterwarnings("error")
+def test_digital_silence_after_speech() -> None:
+    """A running mean of energies leaves a trace in it, which may be below zero."""
+    draw = np.random.default_rng(0)
+    signals = np.zeros((2, 6 * RATE), np.float32)
+    signals[0, : 3 * RATE], signals[1, : 2 * RATE] = burst(draw, 3), 1e-3 * burst(draw, 2)
+    assert all(span.end < 3.2 * RATE for span in found(signals))
+
+
 def speech(speaker: str, count: int) -> list[np.ndarray]:
     """Utterances of AN4 at one level."""
     config = an4.AN4(path=DATA / "an4", speakers=[speaker])
