@@ -60,7 +60,11 @@ def test_rows_have_names_of_their_own_and_can_be_chosen(results: ModuleType) -> 
     rows = results.all_rows(["finetune_low"])
     assert all(name == one.name and name.count("-") == 2 for name, one in rows.items())
     assert results.chosen_rows(["oracle_mvdr-noisy-2"], rows) == [results.Row("oracle_mvdr", "noisy", "2")]
-    assert [one.setting for one in results.chosen_rows(["oracle_mvdr-noisy-*", "*-noisy-4"], rows)][:2] == ["2", "4"]
+    assert [one.setting for one in results.chosen_rows(["oracle_mvdr-noisy-*", "*-noisy-4"], rows)][:3] == [
+        "1",
+        "2",
+        "4",
+    ]
     with pytest.raises(SepasrError, match="'nothing-\\*' is no row"):
         results.chosen_rows(["nothing-*"], rows)
 

@@ -33,6 +33,7 @@ from sepasr_cli.corpora import read_corpora
 from sepasr_cli.errors import SepasrError
 from sepasr_cli.files import fingerprint, read_json, write_json
 from sepasr_cli.inference.pipeline import Pipeline
+from sepasr_cli.joint import JointModel
 from sepasr_cli.manifest import Mixture, read_manifest
 from sepasr_cli.pretrained import System, language_model_of
 from sepasr_cli.progress import progress, say, warn
@@ -42,6 +43,7 @@ from sepasr_cli.scoring.report import RecordingScore, summarise
 from sepasr_cli.scoring.signals import score_signals
 from sepasr_cli.scoring.words import COLLAR, score_transcripts
 from sepasr_cli.separation.oracle import oracle_mvdr
+from sepasr_cli.stages.joint_finetune import beamforming
 from sepasr_cli.stages.transcribe import build_pipeline
 from sepasr_cli.training.speech import LabelledSpeech, corpus_speech
 from sepasr_cli.transcripts import Segment
@@ -51,14 +53,17 @@ ROOT = HERE.parents[1]
 PAGE = ROOT / "docs" / "RESULTS.md"
 
 #: Systems without a model, and their numbers of microphones.
-UNTRAINED = {"mixture": "1", "oracle_references": "1", "oracle_mvdr": "24"}
+UNTRAINED = {"mixture": "1", "oracle_references": "1", "oracle_mvdr": "124"}
 #: Systems with a model: the folder of the run, and which of its two systems.
 MODELS: dict[str, tuple[str, System]] = {
     "tfgridnet_cascade": (MAIN, "cascade"),
+    "tfgridnet_filtered": (MAIN, "cascade"),
     "tfgridnet_joint": (MAIN, "joint"),
     "mask_mvdr_cascade": (f"{MAIN}_mvdr", "cascade"),
     "mask_mvdr_joint": (f"{MAIN}_mvdr", "joint"),
 }
+#: The one whose estimates also steer MVDR filters, as the joint system's do: with one microphone there are none.
+FILTERED = "tfgridnet_filtered"
 #: Weights of the language model, of which the dev speakers choose one for clean speech.
 WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0)
 #: Both texts in capitals, without punctuation, as `sepasr score` compares them.
@@ -85,7 +90,7 @@ def all_rows(variants: Sequence[str] = ()) -> dict[str, Row]:
     >>> list(all_rows(["finetune_low"]))[-2:]
     ['finetune_low-noisy-2', 'finetune_low-clean-beam']
     """
-    counts = UNTRAINED | {system: "124" if system.startswith("tfgridnet") else "24" for system in MODELS}
+    counts = UNTRAINED | dict.fromkeys(MODELS, "124") | {FILTERED: "24"}
     found = [Row(system, condition, count) for system in counts for condition in CONDITIONS for count in counts[system]]
     for system in ("tfgridnet_cascade", "tfgridnet_joint", "mask_mvdr_joint"):
         found += [Row(system, "clean", search) for search in ("greedy", "beam")]
@@ -121,26 +126,32 @@ def models_of(system: str) -> tuple[str, System]:
 
 
 @lru_cache(maxsize=1)
-def load_pipeline(folder: str, kind: System, runs: Path, greedy: bool, whole: bool) -> Pipeline:
+def load_pipeline(folder: str, kind: System, runs: Path, filtered: bool, greedy: bool, whole: bool) -> Pipeline:
     """The models of a run, searching as its recipe says, `greedy` instead; `whole` streams, or the speech in them."""
     run, main = runs / folder, runs / MAIN
     own = kind == "joint" or (run / "recognizer" / "model.safetensors").is_file()
     homes = [str(home) for home in (run, main) if home.is_dir()]
     language_model = next(filter(None, map(language_model_of, homes)), None)
     recognizer, search = None if own else str(main), {"method": "greedy"} if greedy else {}
-    return build_pipeline(str(run), kind, recognizer, language_model, "cpu", "auto", search, False, whole)
+    found = build_pipeline(str(run), kind, recognizer, language_model, "cpu", "auto", search, False, whole)
+    if not filtered:
+        return found
+    assert isinstance(found.model, JointModel)
+    model, heard = beamforming(found.model), found.language_model
+    return Pipeline(model, found.decoding, precision="auto", language_model=heard, whole=whole)
 
 
 def measure(row: Row, runs: Path, results: Path) -> None:
     """Measure a row and keep it, unless it is there, of the same models, data and settings."""
     target = results / "rows" / f"{row.name}.json"
-    pipeline = load_pipeline(*models_of(row.system), runs, row.setting == "greedy", row.condition == "clean")
+    greedy, clean = row.setting == "greedy", row.condition == "clean"
+    pipeline = load_pipeline(*models_of(row.system), runs, row.system == FILTERED, greedy, clean)
     made_from: dict[str, Any] = {
         "model": pipeline.fingerprint(),
         "decoding": pipeline.decoding.model_dump(mode="json"),
         "precision": pipeline.precision,
     }
-    if row.condition == "clean":
+    if clean:
         recipe = load_recipe(HERE / "test_noisy.yaml")
         rate = pipeline.sample_rate
         test, dev = (
@@ -156,7 +167,7 @@ def measure(row: Row, runs: Path, results: Path) -> None:
         return
     began = time.perf_counter()
     extra: dict[str, Any] = {}
-    if row.condition == "clean":
+    if clean:
         if row.setting == "beam":
             extra = _choose_weight(pipeline, dev)
         recordings = _score_clean(pipeline, test)

@@ -26,6 +26,7 @@ NAMES = {
     "oracle_references": "early references",
     "oracle_mvdr": "MVDR, oracle masks",
     "tfgridnet_cascade": "TF-GridNet, cascade",
+    "tfgridnet_filtered": "TF-GridNet with MVDR filters, cascade",
     "tfgridnet_joint": "TF-GridNet, joint",
     "mask_mvdr_cascade": "mask MVDR, cascade",
     "mask_mvdr_joint": "mask MVDR, joint",
@@ -168,9 +169,9 @@ def separators(rows: Rows) -> Table:
     """TF-GridNet, mask-based MVDR and what bounds them, by condition and number of microphones."""
     metrics = ("si_sdr_improvement", "sdr_improvement", "stoi", "pesq", "wer")
     table = [["row", "system", "SI-SDR improvement (dB)", "SDR improvement (dB)", "STOI", "PESQ", "WER"]]
-    systems = (("mixture", "1"), ("tfgridnet_cascade", "1"), *product(("oracle_mvdr", "mask_mvdr_cascade"), "2"))
-    systems += (("tfgridnet_cascade", "2"), *product(("oracle_mvdr", "mask_mvdr_cascade", "tfgridnet_cascade"), "4"))
-    systems += (("oracle_references", "1"),)
+    separated = ("oracle_mvdr", "mask_mvdr_cascade", "tfgridnet_cascade", "tfgridnet_filtered")
+    systems = [("mixture", "1"), *((system, count) for count in "124" for system in separated)]
+    systems.append(("oracle_references", "1"))
     for condition in CONDITIONS:
         for system, count in systems:
             name = f"{system}-{condition}-{count}"
@@ -183,20 +184,21 @@ def separators(rows: Rows) -> Table:
 
 
 def joint(rows: Rows) -> Table:
-    """The cascade and the joint system on the same mixtures."""
-    head = ["", "microphones", "WER cascade", "WER joint", "relative", "SI-SDR improvement cascade (dB)"]
-    table = [[*head, "SI-SDR improvement joint (dB)", "difference (dB)"]]
-    for separator, condition, count in product(("tfgridnet", "mask_mvdr"), CONDITIONS, "124"):
-        pair = [rows.get(f"{separator}_{system}-{condition}-{count}") for system in ("cascade", "joint")]
-        before, after = pair
+    """The cascades and the joint systems on the same mixtures."""
+    head = ["cascade and joint system", "condition", "microphones", "WER cascade", "WER joint", "relative"]
+    table = [[*head, *(f"SI-SDR improvement {which} (dB)" for which in ("cascade", "joint")), "difference (dB)"]]
+    pairs = (("tfgridnet_cascade", "tfgridnet_joint"), ("tfgridnet_filtered", "tfgridnet_joint"))
+    pairs += (("mask_mvdr_cascade", "mask_mvdr_joint"),)
+    for names, condition, count in product(pairs, CONDITIONS, "124"):
+        before, after = (rows.get(f"{name}-{condition}-{count}") for name in names)
         if before is None or after is None:
             continue
         less = relative(before, after)
         share = "" if less is None else figure(-less[0], (-less[1][1], -less[1][0]), "wer")
         signals = [of(row, "si_sdr_improvement") for row in (before, after)]
-        label = f"{NAMES[f'{separator}_joint'].split(',')[0]}, {condition}"
         words = [of(before, "wer"), of(after, "wer"), share]
-        table.append([label, count, *words, *signals, gained(before, after, "si_sdr_improvement")])
+        label = ", ".join(f"`{name}`" for name in names)
+        table.append([label, condition, count, *words, *signals, gained(before, after, "si_sdr_improvement")])
     return table
 
 
@@ -213,7 +215,7 @@ def variants(rows: Rows) -> Table:
 
 def variant_rows(rows: Rows) -> list[str]:
     """The rows that variants of fine-tuning are compared by, where there is a variant."""
-    base = [name for name in ("tfgridnet_cascade-noisy-2", "tfgridnet_joint-noisy-2") if name in rows]
+    base = [name for name in (f"tfgridnet_{kind}-noisy-2" for kind in ("cascade", "filtered", "joint")) if name in rows]
     found = [name for name in rows if name.split("-")[0] not in NAMES and name.endswith("-noisy-2")]
     return [*base, *found] if found else []
 
@@ -223,7 +225,14 @@ def artefacts(rows: Rows) -> Table:
     metrics = ("si_sdr", "sir", "sar")
     head = ["row", "system", "SI-SDR (dB)", "SIR (dB)", "SAR (dB)", "WER"]
     table = [[*head, *(f"rank correlation of WER and {metric.upper().replace('_', '-')}" for metric in metrics)]]
-    systems = ("oracle_mvdr", "mask_mvdr_cascade", "mask_mvdr_joint", "tfgridnet_cascade", "tfgridnet_joint")
+    systems = (
+        "oracle_mvdr",
+        "mask_mvdr_cascade",
+        "mask_mvdr_joint",
+        "tfgridnet_cascade",
+        "tfgridnet_filtered",
+        "tfgridnet_joint",
+    )
     for condition, count, system in product(("reverberant", "noisy"), "24", systems):
         name = f"{system}-{condition}-{count}"
         if name in rows:

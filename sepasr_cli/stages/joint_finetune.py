@@ -61,7 +61,7 @@ def joint_finetune(
             return
         model = load_system(str(directory.path), system="cascade", recognizer=config.recognizer)
         if config.beamform:
-            model = _beamforming(model)
+            model = beamforming(model)
         vocabulary = model.trainable_recognizer.vocabulary
         vocabulary.save_text(directory.path / "joint" / "tokens.txt")
         train, dev = mixture_data(directory, resolved, config, vocabulary, skip_bad)
@@ -71,8 +71,12 @@ def joint_finetune(
         )
 
 
-def _beamforming(model: JointModel) -> JointModel:
-    """The model with a TF-GridNet that also steers MVDR filters."""
+def beamforming(model: JointModel) -> JointModel:
+    """The model with a TF-GridNet that also steers MVDR filters.
+
+    Raises:
+        SepasrError: where its separator is none.
+    """
     separator = model.separator
     if not isinstance(separator, TFGridNet):
         raise SepasrError(
