@@ -18,7 +18,7 @@ from sepasr_cli.joint import JointModel
 from sepasr_cli.recognition import LanguageModel, LanguageModelConfig
 from sepasr_cli.rundir import RunDir
 from sepasr_cli.stages.separate import separate
-from sepasr_cli.stages.transcribe import _pipeline, transcribe
+from sepasr_cli.stages.transcribe import build_pipeline, transcribe
 
 SAID = "model: bundled, version 0.9, trained on two speakers, letters"
 
@@ -88,7 +88,7 @@ def test_its_users_are_warned_and_others_are_not(
 
 def test_it_brings_its_own_search_and_language_model(box: Path, tiny_joint: JointModel) -> None:
     def pipeline(**search: Any) -> Any:
-        return _pipeline(None, None, None, None, "cpu", "fp32", search, False, False)
+        return build_pipeline(None, None, None, None, "cpu", "fp32", search, False, False)
 
     assert pipeline().decoding.method == "greedy" and pipeline().decoding.ctc_weight == 0.5
     assert pipeline(method="beam").decoding.method == "beam"
