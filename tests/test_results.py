@@ -118,6 +118,10 @@ def test_targets_are_read_from_the_joint_system_or_the_cascade(page: ModuleType)
     assert sum(line[-1] == "`tfgridnet_joint-noisy-2`" for line in table) == 2
 
 
+def test_a_row_is_told_in_a_line(page: ModuleType) -> None:
+    assert page.told(row([4, 2, 6])) == "WER 40.0 % (10.0 to 30.0), SI-SDR improvement (dB) 10.0"
+
+
 def test_transcripts_are_the_first_ones(page: ModuleType) -> None:
     table = page.transcripts({"tfgridnet_joint-noisy-2": row([1] * 12)})
     assert [line[0] for line in table[1:]] == [f"m{number}" for number in range(10)]

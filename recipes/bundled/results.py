@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from results_page import CONDITIONS, MAIN, SCORED_METRICS, draw_plots, fill_tables
+from results_page import CONDITIONS, MAIN, SCORED_METRICS, draw_plots, fill_tables, told
 
 from sepasr_cli import audio, simulate
 from sepasr_cli.audio import Audio
@@ -163,7 +163,7 @@ def measure(row: Row, runs: Path, results: Path) -> None:
         simulate(manifest.parents[1], recipe=HERE / f"test_{row.condition}.yaml")
         made_from["data"] = fingerprint(manifest)
     if target.is_file() and read_json(target, "remove it")["made_from"] == made_from:
-        say(f"{row.name}: measured before")
+        say(f"{row.name}: {told(read_json(target, 'remove it'))}; measured before")
         return
     began = time.perf_counter()
     extra: dict[str, Any] = {}
@@ -183,7 +183,7 @@ def measure(row: Row, runs: Path, results: Path) -> None:
         "recordings": [recording.record() for recording in recordings],
     }
     write_json(target, record)
-    say(f"{row.name}: {len(recordings)} recordings in {record['seconds']} s")
+    say(f"{row.name}: {told(record)}; {len(recordings)} recordings in {record['seconds']} s")
 
 
 def separate(row: Row, pipeline: Pipeline, mixture: Mixture, folder: Path) -> tuple[Audio, Audio, Audio]:

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
+from filecmp import cmp
 from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
@@ -83,6 +84,12 @@ def of(row: Mapping[str, Any], metric: str) -> str:
     """A row's figure of a metric."""
     summary = row["summary"]
     return figure(summary.get(metric), summary["intervals"].get(metric), metric)
+
+
+def told(row: Mapping[str, Any]) -> str:
+    """A row's main figures in words."""
+    shares = ((metric, label) for metric, label in LABELS.items() if row["summary"].get(metric) is not None)
+    return ", ".join(f"{label} {of(row, metric)}" for metric, label in shares)
 
 
 def relative(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[float, tuple[float, float]] | None:
@@ -216,7 +223,7 @@ def variants(rows: Rows) -> Table:
 def variant_rows(rows: Rows) -> list[str]:
     """The rows that variants of fine-tuning are compared by, where there is a variant."""
     base = [name for name in (f"tfgridnet_{kind}-noisy-2" for kind in ("cascade", "filtered", "joint")) if name in rows]
-    found = [name for name in rows if name.split("-")[0] not in NAMES and name.endswith("-noisy-2")]
+    found = [name for name in rows if name.startswith("finetune_") and name.endswith("-noisy-2")]
     return [*base, *found] if found else []
 
 
@@ -271,7 +278,7 @@ def training(runs: Path) -> Table:
     table = [["run", "model", "steps", "hours", "best on the dev split"]]
     for folder, stage in product(sorted(runs.glob(f"{MAIN}*")), STAGES):
         path, main = (run / stage / "metrics.jsonl" for run in (folder, runs / MAIN))
-        if not path.is_file() or (folder.name != MAIN and main.is_file() and path.samefile(main)):
+        if not path.is_file() or (folder.name != MAIN and main.is_file() and cmp(path, main, shallow=False)):
             continue
         lines = read_lines(path)
         trained = [line for line in lines if line["split"] == "train" and "seconds_a_step" in line]
