@@ -224,6 +224,22 @@ class MaskMVDR(SavedModel[MaskMVDRConfig]):
         return parts.transpose(1, 2).flatten(2)[:, None]
 
 
+def ratio_masks(sources: Tensor) -> Tensor:
+    """Ratio masks: each source's share of the energies of all, in [0, 1]; zeros where all are silent.
+
+    Y. Wang, A. Narayanan, D. Wang, "On Training Targets for Supervised Speech Separation" (IEEE/ACM TASLP 2014), the
+    ratio mask with exponent 1.
+
+    Args:
+        sources: complex spectra, (B, C, T, F).
+
+    Returns:
+        Masks, (B, C, T, F).
+    """
+    energy = sources.abs().square()
+    return energy / (energy.sum(1, keepdim=True) + EPSILON)
+
+
 def beamform(spectrum: Tensor, masks: Tensor, config: MaskMVDRConfig) -> Tensor:
     """The MVDR filter for each speaker, from masks, applied to the mixture.
 

@@ -9,27 +9,11 @@ import torch
 from torch import Tensor
 
 from sepasr_cli.errors import SepasrError
-from sepasr_cli.separation.mask_mvdr import EPSILON, MaskMVDRConfig, beamform
+from sepasr_cli.separation.mask_mvdr import MaskMVDRConfig, beamform, ratio_masks
 from sepasr_cli.separation.stft import Stft, deviation
 
 #: Frames of 64 ms: longer ones than an estimator likes hold more of a room's echoes.
 ORACLE = MaskMVDRConfig(fft_size=1024, hop=256)
-
-
-def ratio_masks(sources: Tensor) -> Tensor:
-    """Ideal ratio masks: each source's share of the energies of all, in [0, 1]; zeros where all are silent.
-
-    Y. Wang, A. Narayanan, D. Wang, "On Training Targets for Supervised Speech Separation" (IEEE/ACM TASLP 2014), the
-    ratio mask with exponent 1.
-
-    Args:
-        sources: complex spectra, (B, C, T, F).
-
-    Returns:
-        Masks, (B, C, T, F).
-    """
-    energy = sources.abs().square()
-    return energy / (energy.sum(1, keepdim=True) + EPSILON)
 
 
 def oracle_mvdr(mixture: Tensor, references: Tensor, config: MaskMVDRConfig = ORACLE) -> Tensor:

@@ -23,7 +23,7 @@ from typing_extensions import Self
 
 from sepasr_cli.onednn import Linear, linear, matmul
 from sepasr_cli.saved_model import SavedModel
-from sepasr_cli.separation.mask_mvdr import MaskMVDRConfig, beamform
+from sepasr_cli.separation.mask_mvdr import MaskMVDRConfig, beamform, ratio_masks
 from sepasr_cli.separation.microphones import accepted, check_microphones
 from sepasr_cli.separation.stft import Stft, deviation, differing, valid
 from sepasr_cli.settings import Settings
@@ -356,9 +356,7 @@ class TFGridNet(SavedModel[TFGridNetConfig]):
     def _beamformed(self, estimates: Tensor, spectrum: Tensor) -> Tensor:
         """The mean of estimates (B, S, T, F) and of the MVDR filters that they steer on the mixture's (B, M, T, F)."""
         sources = torch.cat([estimates, spectrum[:, :1] - estimates.sum(1, keepdim=True)], dim=1)
-        power = sources.abs().square()
-        masks = power / (power.sum(1, keepdim=True) + EPSILON**2)
-        filtered = beamform(spectrum, masks, self.filters)
+        filtered = beamform(spectrum, ratio_masks(sources), self.filters)
         # By the factor that fits them best (least squares), for the filters leave the estimates' scale open.
         fitting = (filtered.conj() * estimates).real.sum((2, 3), keepdim=True)
         scale = fitting / (filtered.abs().square().sum((2, 3), keepdim=True) + EPSILON**2)

@@ -7,7 +7,8 @@ import torch
 from sepasr_cli.errors import SepasrError
 from sepasr_cli.scoring.bss_eval import si_sdr
 from sepasr_cli.separation import MaskMVDRConfig
-from sepasr_cli.separation.oracle import oracle_mvdr, ratio_masks
+from sepasr_cli.separation.mask_mvdr import ratio_masks
+from sepasr_cli.separation.oracle import oracle_mvdr
 
 CONFIG = MaskMVDRConfig(fft_size=256, hop=64)
 
