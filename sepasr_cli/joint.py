@@ -18,7 +18,7 @@ from sepasr_cli.recognition.language_model import LanguageModel
 from sepasr_cli.recognition.ready_made import PretrainedCTC, PretrainedCTCConfig, Whisper, WhisperConfig
 from sepasr_cli.recognition.recognizer import Hypothesis, RecognitionLoss, Recognizer, RecognizerConfig
 from sepasr_cli.saved_model import SavedModel
-from sepasr_cli.separation import Separator, SeparatorConfig, build_separator
+from sepasr_cli.separation import AnySeparatorConfig, Separator, build_separator
 from sepasr_cli.settings import Settings, validate
 
 AnyRecognizer: TypeAlias = Recognizer | Whisper
@@ -32,7 +32,7 @@ def _ours_unless_said(value: Any) -> Any:
 class JointConfig(Settings):
     """A separator and the recogniser that listens to each of its outputs."""
 
-    separator: SeparatorConfig
+    separator: AnySeparatorConfig
     recognizer: Annotated[
         Annotated[RecognizerConfig | PretrainedCTCConfig | WhisperConfig, Field(discriminator="kind")],
         BeforeValidator(_ours_unless_said),

@@ -108,20 +108,20 @@ class Recipe(Settings):
         for name, training in (("pretrain_sep", self.pretrain_sep), ("joint_finetune", self.joint_finetune)):
             if self.dataset is not None and training.dynamic_mixing:
                 raise ValueError(f"{name}.dynamic_mixing mixes in simulated rooms; leave it out, or leave dataset out")
-            self._counts_are_heard(name, training.microphone_counts, training.dynamic_mixing)
+            self._counts_are_heard(name, training.microphone_counts)
         if self.pretrain_sep.loss == "mask":
             self._masks_are_made()
         self._references_are_made()
         return self
 
-    def _counts_are_heard(self, name: str, counts: Sequence[int], dynamic: bool) -> None:
+    def _counts_are_heard(self, name: str, counts: Sequence[int]) -> None:
         if not counts:
             return
         separation = self.separation
-        if not (dynamic and separation.fewer_microphones and separation.reference_microphone == 0):
+        if not separation.fewer_microphones or separation.reference_microphone:
             raise ValueError(
-                f"{name}.microphone_counts needs dynamic_mixing, separation.fewer_microphones and reference_microphone "
-                "0; set these, or leave it out"
+                f"{name}.microphone_counts needs separation.fewer_microphones and reference_microphone 0; "
+                "set these, or leave it out"
             )
         if max(counts) > separation.microphones:
             raise ValueError(

@@ -1,5 +1,6 @@
 """Models on disk: `model.safetensors` and a plain `config.json`, loaded without unpickling."""
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
@@ -136,6 +137,17 @@ class SavedModel(
             raise SepasrError(f"{folder / WEIGHTS}: cannot be read ({error}); copy the model again") from None
         model.load_own_state(state, str(folder / WEIGHTS))
         return model.eval()
+
+
+def weights_fingerprint(*models: SavedModel) -> str:
+    """Sixteen hexadecimal digits that change with the weights or the configuration of any."""
+    digest = hashlib.sha256()
+    for model in models:
+        digest.update(model.config.model_dump_json().encode())
+        for name, value in sorted(model.own_state().items()):
+            digest.update(name.encode())
+            digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:16]
 
 
 def _facts(config: Settings) -> dict[str, Any]:

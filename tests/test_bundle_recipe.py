@@ -11,9 +11,10 @@ import torch
 from safetensors.torch import load_file
 
 from sepasr_cli.errors import SepasrError
-from sepasr_cli.pretrained import language_model_of, load_language_model, load_system
+from sepasr_cli.pretrained import language_model_of, load_language_model, load_separator, load_system
 from sepasr_cli.recognition import LanguageModel, LanguageModelConfig
 from sepasr_cli.rundir import RunDir
+from sepasr_cli.separation import TFGridNet
 
 SCRIPT = Path(__file__).parents[1] / "recipes" / "bundled" / "bundle.py"
 
@@ -32,6 +33,26 @@ def notice(tmp_path: Path) -> Path:
     path = tmp_path / "LICENSE"
     path.write_text("Copyright of those who spoke\n")
     return path
+
+
+def test_one_microphone_has_its_own_separator(
+    script: ModuleType, make_run: Callable[..., RunDir], notice: Path, tmp_path: Path
+) -> None:
+    run = make_run(1)
+    several = load_separator(str(run.path))
+    assert isinstance(several, TFGridNet)
+    one = TFGridNet(several.config.model_copy(update={"microphones": 1})).eval()
+    one.save_pretrained(tmp_path / "one")
+    script.bundle(run.path, tmp_path / "box", license_file=notice, one_microphone=tmp_path / "one")
+    both = load_separator(str(tmp_path / "box"))
+    mixture = torch.randn(1, 2, 4000)
+    with torch.no_grad():
+        torch.testing.assert_close(both(mixture), several(mixture), rtol=1e-2, atol=1e-3)
+        torch.testing.assert_close(both(mixture[:, :1]), one(mixture[:, :1]), rtol=1e-2, atol=1e-3)
+    card = (tmp_path / "box" / "README.md").read_text()
+    assert "1 to 2 microphones" in card and "--one-microphone" in card
+    with pytest.raises(SepasrError, match="holds two separators already"):
+        script.bundle(run.path, tmp_path / "box", license_file=notice, one_microphone=tmp_path / "box")
 
 
 @pytest.mark.parametrize("system", ["joint", "cascade"])

@@ -112,6 +112,6 @@ def test_a_kind_that_is_unknown(separator_folder: Path, tmp_path: Path) -> None:
     shutil.copytree(separator_folder, tmp_path / "model")
     (tmp_path / "model/config.json").write_text('{"kind": "conv_tasnet", "config": {}}')
     with pytest.raises(
-        SepasrError, match="holds a model of kind 'conv_tasnet'; expected one of joint, language_model, mask_mvdr"
+        SepasrError, match="holds a model of kind 'conv_tasnet'; expected one of by_microphones, joint, language_model"
     ):
         load_model(str(tmp_path / "model"))

@@ -74,13 +74,19 @@ def test_every_condition_has_its_recipe(page: ModuleType) -> None:
 
 
 def test_variants_are_the_runs_of_other_names(results: ModuleType, tmp_path: Path) -> None:
-    for run in ("bundled", "bundled_mvdr", "bundled_finetune_low", "bundled_unfinished"):
+    for run in ("bundled", "bundled_mvdr", "bundled_one", "bundled_finetune_low", "bundled_unfinished"):
         (tmp_path / run / "joint").mkdir(parents=True)
         if run != "bundled_unfinished":
             (tmp_path / run / "joint" / "model.safetensors").touch()
     assert results.find_variants(tmp_path) == ["finetune_low"]
-    assert results.models_of("finetune_low") == ("bundled_finetune_low", "joint")
-    assert results.models_of("oracle_mvdr") == ("bundled", "cascade")
+    for name, found in (
+        ("finetune_low-noisy-2", ("bundled_finetune_low", "joint")),
+        ("oracle_mvdr-noisy-1", ("bundled", "cascade")),
+        ("tfgridnet_joint-noisy-2", ("bundled", "joint")),
+        ("tfgridnet_joint-noisy-1", ("bundled_one", "joint")),
+        ("mask_mvdr_joint-noisy-1", ("bundled_mvdr", "joint")),
+    ):
+        assert results.models_of(results.Row(*name.split("-"))) == found
 
 
 @pytest.mark.parametrize("system", ["mixture", "oracle_references", "oracle_mvdr", "tfgridnet_joint"])

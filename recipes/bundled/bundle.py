@@ -21,10 +21,20 @@ from sepasr_cli import bundled
 from sepasr_cli.errors import SepasrError
 from sepasr_cli.files import atomic
 from sepasr_cli.joint import JointModel
-from sepasr_cli.pretrained import DECODING, LANGUAGE_MODEL, System, choose_system, load_language_model, load_system
+from sepasr_cli.pretrained import (
+    DECODING,
+    LANGUAGE_MODEL,
+    System,
+    choose_system,
+    load_language_model,
+    load_separator,
+    load_system,
+)
 from sepasr_cli.recipe import load_recipe
 from sepasr_cli.rundir import RunDir
 from sepasr_cli.saved_model import CONFIG, WEIGHTS
+from sepasr_cli.separation import ByMicrophones, Separator
+from sepasr_cli.separation.microphones import described
 
 CARD = Path(__file__).with_name("model_card.md.jinja")
 #: Bytes that all of it may take.
@@ -40,6 +50,7 @@ def bundle(
     figures: Path | None = None,
     overrides: Sequence[str] = (),
     license_file: Path | None = None,
+    one_microphone: Path | str | None = None,
 ) -> Path:
     """Write the folder of the bundled model.
 
@@ -52,6 +63,7 @@ def bundle(
         figures: Markdown for the card's section of results, or `summary.json` of scores.
         overrides: settings of the run's recipe to change, of which those of `decoding` go with the model.
         license_file: the notice that comes with AN4; by default that of the recipe's corpus.
+        one_microphone: a run whose separator serves one microphone, the other's then several.
 
     Raises:
         SepasrError: where the run lacks a model, or all takes too much room; nothing is replaced then.
@@ -60,6 +72,11 @@ def bundle(
     recipe = load_recipe(directory.recipe_path, overrides)
     chosen = choose_system(directory, system)
     model = load_system(str(directory.path), system=chosen)
+    if one_microphone is not None:
+        one, several = load_separator(str(one_microphone)), model.separator
+        if isinstance(one, ByMicrophones) or isinstance(several, ByMicrophones):
+            raise SepasrError(f"{one_microphone}, {run}: holds two separators already; name runs that trained one each")
+        model = JointModel.join(ByMicrophones.join(one, several), model.recognizer)
     model.provenance = {
         bundled.VERSION: version,
         bundled.TRAINED_ON: trained_on,
@@ -125,12 +142,20 @@ def _card(made: Path, model: JointModel, system: str, recipe: Any, figures: Path
         trained_on=record[bundled.TRAINED_ON],
         system=system,
         separator=model.config.separator,
+        networks=_networks(model.separator),
+        takes=described(model.separator.takes),
         recipe=recipe,
         millions={name: f"{number / 1e6:.2f}" for name, number in count.items()},
         language_model=(made / LANGUAGE_MODEL / CONFIG).is_file(),
         figures=results,
         notice=notice.read_text(encoding="utf-8").strip(),
     )
+
+
+def _networks(separator: Separator) -> str:
+    if isinstance(separator, ByMicrophones):
+        return f"{separator.several.kind}, and a {separator.one.kind} of its own for one microphone"
+    return separator.kind
 
 
 def _range(bounds: Any) -> str:
@@ -160,6 +185,7 @@ def main() -> None:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("run", type=Path, help="run directory")
+    parser.add_argument("--one-microphone", type=Path, metavar="RUN", help="run of the separator for one microphone")
     parser.add_argument("--out", type=Path, default=bundled.FOLDER, help="folder of the model (default: the package's)")
     parser.add_argument("--system", choices=("joint", "cascade"), help="default: joint where it was trained")
     parser.add_argument("--version", default="1.0", help="of the weights")

@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from results_page import CONDITIONS, MAIN, SCORED_METRICS, draw_plots, fill_tables, told
+from results_page import CONDITIONS, MAIN, ONE_MICROPHONE, SCORED_METRICS, draw_plots, fill_tables, told
 
 from sepasr_cli import audio, simulate
 from sepasr_cli.audio import Audio
@@ -62,7 +62,7 @@ MODELS: dict[str, tuple[str, System]] = {
     "mask_mvdr_cascade": (f"{MAIN}_mvdr", "cascade"),
     "mask_mvdr_joint": (f"{MAIN}_mvdr", "joint"),
 }
-#: The one whose estimates also steer MVDR filters, as the joint system's do: with one microphone there are none.
+#: The one whose estimates also steer filters, as the joint system's do: with one microphone there are none.
 FILTERED = "tfgridnet_filtered"
 #: Weights of the language model, of which the dev speakers choose one for clean speech.
 WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0)
@@ -113,16 +113,17 @@ def chosen_rows(wanted: Sequence[str], rows: Mapping[str, Row]) -> list[Row]:
 
 def find_variants(runs: Path) -> list[str]:
     """The runs that differ from the main one in their fine-tuning alone, by what follows its name."""
-    known = {folder for folder, _ in MODELS.values()}
+    known = {ONE_MICROPHONE, *(folder for folder, _ in MODELS.values())}
     found = [path.parents[1].name for path in sorted(runs.glob(f"{MAIN}_*/joint/model.safetensors"))]
     return [name.removeprefix(f"{MAIN}_") for name in found if name not in known]
 
 
-def models_of(system: str) -> tuple[str, System]:
-    """The folder of a system's run and which of its systems; what has no model is heard by the cascade."""
-    if system in UNTRAINED:
+def models_of(row: Row) -> tuple[str, System]:
+    """The folder of a row's run and which of its systems; what has no model is heard by the cascade."""
+    if row.system in UNTRAINED:
         return MAIN, "cascade"
-    return MODELS.get(system, (f"{MAIN}_{system}", "joint"))
+    folder, kind = MODELS.get(row.system, (f"{MAIN}_{row.system}", "joint"))
+    return ONE_MICROPHONE if (folder, row.setting) == (MAIN, "1") else folder, kind
 
 
 @lru_cache(maxsize=1)
@@ -145,7 +146,7 @@ def measure(row: Row, runs: Path, results: Path) -> None:
     """Measure a row and keep it, unless it is there, of the same models, data and settings."""
     target = results / "rows" / f"{row.name}.json"
     greedy, clean = row.setting == "greedy", row.condition == "clean"
-    pipeline = load_pipeline(*models_of(row.system), runs, row.system == FILTERED, greedy, clean)
+    pipeline = load_pipeline(*models_of(row), runs, row.system == FILTERED, greedy, clean)
     made_from: dict[str, Any] = {
         "model": pipeline.fingerprint(),
         "decoding": pipeline.decoding.model_dump(mode="json"),

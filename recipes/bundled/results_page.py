@@ -21,13 +21,15 @@ from sepasr_cli.scoring.tables import rendered
 SCORED_METRICS = ("si_sdr", "sdr", "sir", "sar", "stoi", "pesq")
 #: The run that all others borrow from: its recogniser hears what has none, its language model serves all.
 MAIN = "bundled"
+#: The run of the TF-GridNet for one microphone.
+ONE_MICROPHONE = f"{MAIN}_one"
 CONDITIONS = ("anechoic", "reverberant", "noisy")
 NAMES = {
     "mixture": "mixture, as it is",
     "oracle_references": "early references",
     "oracle_mvdr": "MVDR, oracle masks",
     "tfgridnet_cascade": "TF-GridNet, cascade",
-    "tfgridnet_filtered": "TF-GridNet with MVDR filters, cascade",
+    "tfgridnet_filtered": "TF-GridNet with filters, cascade",
     "tfgridnet_joint": "TF-GridNet, joint",
     "mask_mvdr_cascade": "mask MVDR, cascade",
     "mask_mvdr_joint": "mask MVDR, joint",

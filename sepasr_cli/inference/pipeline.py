@@ -3,7 +3,6 @@
 Letters: B batch, S speaker, M microphone, N sample. Recordings pass block by block; only transcripts are kept whole.
 """
 
-import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -31,7 +30,8 @@ from sepasr_cli.joint import AnyRecognizer, JointModel
 from sepasr_cli.recognition.beam_search import DecodingConfig
 from sepasr_cli.recognition.language_model import LanguageModel
 from sepasr_cli.recognition.recognizer import Hypothesis, Recognizer
-from sepasr_cli.separation import MaskMVDR, Separator
+from sepasr_cli.saved_model import weights_fingerprint
+from sepasr_cli.separation import ByMicrophones, MaskMVDR, Separator
 from sepasr_cli.transcripts import Segment
 
 #: Seconds separated at once, and shared by neighbouring windows of a longer recording.
@@ -110,14 +110,7 @@ class Pipeline:
 
     def fingerprint(self) -> str:
         """Sixteen hexadecimal digits that change with the weights or the configuration."""
-        digest = hashlib.sha256()
-        for model in (self.model, self.language_model):
-            if model is not None:
-                digest.update(model.config.model_dump_json().encode())
-                for name, value in sorted(model.own_state().items()):
-                    digest.update(name.encode())
-                    digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-        return digest.hexdigest()[:16]
+        return weights_fingerprint(self.model, *filter(None, [self.language_model]))
 
     def prepare(self, path: Path, channels: Sequence[int] | None = None) -> Recording:
         """A file made ready for the model: `open_recording`, which says what does not fit."""
@@ -316,9 +309,12 @@ class Pipeline:
     @torch.inference_mode()
     def _separate_windows(self, mixture: Tensor) -> Tensor:
         """Windows (B, M, N) to (B, S, N) at levels that explain them, so that neighbours can be compared."""
-        options = {"aligned": True} if isinstance(self.separator, MaskMVDR) else {}
+        separator = self.separator
+        if isinstance(separator, ByMicrophones):
+            separator = separator.of(mixture.shape[1])
+        options = {"aligned": True} if isinstance(separator, MaskMVDR) else {}
         with self._computing():
-            estimates = self.separator(mixture.to(self.device), **options).float().cpu()
+            estimates = separator(mixture.to(self.device), **options).float().cpu()
         _check_finite(estimates)
         at = self.separator.config.reference_microphone
         fitted = [

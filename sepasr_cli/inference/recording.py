@@ -70,15 +70,19 @@ def open_recording(path: Path, separator: Separator, channels: Sequence[int] | N
             f"{path}: too short, {header.frames} samples at {header.sample_rate} Hz found, "
             f"expected at least {SHORTEST:g} s"
         )
-    samples, peaks = 0, np.zeros(header.channels)
+    samples, peaks, apart = 0, np.zeros(header.channels), np.zeros(header.channels)
     for block in audio.blocks(path):
         samples += block.shape[1]
         peaks = np.maximum(peaks, np.abs(block).max(1))
+        apart = np.maximum(apart, np.abs(block - block[:1]).max(1))
     rows = tuple(range(header.channels)) if channels is None else tuple(number - 1 for number in channels)
     heard = tuple(row for row in rows if peaks[row] > SILENT)
     if not heard:
         raise SepasrError(f"{path}: silent, no sample above {SILENT:g}; expected speech, check the recording")
-    chosen = _chosen(separator, heard, rows) if channels is None else rows
+    # A copy of another channel, as in mono files saved as stereo, tells nothing of directions.
+    repeated = tuple(row for row in heard if row > 0 and apart[row] <= SILENT and channels is None)
+    distinct = tuple(row for row in heard if row not in repeated)
+    chosen = _chosen(separator, distinct, rows) if channels is None else rows
     reference = chosen[separator.config.reference_microphone]
     if reference not in heard:
         raise SepasrError(
@@ -90,9 +94,11 @@ def open_recording(path: Path, separator: Separator, channels: Sequence[int] | N
         moved = rows[separator.config.reference_microphone] in silent
         instead = f", the speakers are estimated at channel {reference + 1}" if moved else ""
         remarks.append(f"{_named(silent)} silent{instead}")
-    if len(chosen) < len(heard):
+    if repeated and not set(repeated) & set(chosen):
+        remarks.append(f"{_named(repeated)} left out, the same as channel 1")
+    if len(chosen) < len(distinct):
         remarks.append(
-            f"{_named(chosen)} taken of {len(heard)}, the model takes {described(separator.takes)} (--channels)"
+            f"{_named(chosen)} taken of {len(distinct)}, the model takes {described(separator.takes)} (--channels)"
         )
     whole = chosen == tuple(range(header.channels))
     return Recording(path, header.sample_rate, samples, None if whole else chosen, tuple(remarks))

@@ -4,7 +4,7 @@ A run directory holds a separator and a recogniser trained apart (the cascade), 
 """
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 
@@ -16,9 +16,7 @@ from sepasr_cli.recognition.ready_made import PretrainedCTC, is_ready_made, load
 from sepasr_cli.recognition.recognizer import Recognizer
 from sepasr_cli.rundir import RunDir
 from sepasr_cli.saved_model import CONFIG, WEIGHTS, SavedModel, local_folder, read_config
-from sepasr_cli.separation import Separator
-from sepasr_cli.separation.mask_mvdr import MaskMVDR
-from sepasr_cli.separation.tfgridnet import TFGridNet
+from sepasr_cli.separation import ByMicrophones, MaskMVDR, Separator, TFGridNet
 
 System = Literal["joint", "cascade"]
 
@@ -28,7 +26,8 @@ LANGUAGE_MODEL = "language_model"
 DECODING = "decoding"
 
 MODELS: dict[str, type[SavedModel]] = {
-    model.kind: model for model in (TFGridNet, MaskMVDR, Recognizer, PretrainedCTC, LanguageModel, JointModel)
+    model.kind: model
+    for model in (TFGridNet, MaskMVDR, ByMicrophones, Recognizer, PretrainedCTC, LanguageModel, JointModel)
 }
 
 
@@ -66,7 +65,7 @@ def load_separator(model: str | None, device: torch.device | str = "cpu", system
         found = load_model(str(run.require_model("joint")) if run is not None else model)
     if isinstance(found, JointModel):
         found = found.separator
-    if not isinstance(found, (TFGridNet, MaskMVDR)):
+    if not isinstance(found, get_args(Separator)):
         raise SepasrError(f"{model}: holds a {found.kind}, which separates nothing; give a separator or a joint model")
     return found.to(device).eval()
 

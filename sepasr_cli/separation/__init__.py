@@ -1,18 +1,33 @@
 """Speech separation: mixtures of several talkers in, one waveform per talker out."""
 
-from typing import Annotated, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 from pydantic import Field
 
+from sepasr_cli.separation.by_microphones import NETWORKS, ByMicrophones, ByMicrophonesConfig, SeparatorConfig
 from sepasr_cli.separation.mask_mvdr import MaskMVDR, MaskMVDRConfig
 from sepasr_cli.separation.tfgridnet import TFGridNet, TFGridNetConfig
 
-SeparatorConfig: TypeAlias = Annotated[TFGridNetConfig | MaskMVDRConfig, Field(discriminator="kind")]
-Separator: TypeAlias = TFGridNet | MaskMVDR
+Separator: TypeAlias = TFGridNet | MaskMVDR | ByMicrophones
+#: What a saved model may hold; a recipe trains a `SeparatorConfig`.
+AnySeparatorConfig: TypeAlias = Annotated[
+    TFGridNetConfig | MaskMVDRConfig | ByMicrophonesConfig, Field(discriminator="kind")
+]
+
+__all__ = [
+    "AnySeparatorConfig",
+    "ByMicrophones",
+    "MaskMVDR",
+    "Separator",
+    "SeparatorConfig",
+    "TFGridNet",
+    "build_separator",
+]
 
 
-def build_separator(config: TFGridNetConfig | MaskMVDRConfig) -> Separator:
+def build_separator(config: TFGridNetConfig | MaskMVDRConfig | ByMicrophonesConfig) -> Separator:
     """The separator that the configuration describes, with fresh weights."""
-    if isinstance(config, TFGridNetConfig):
-        return TFGridNet(config)
-    return MaskMVDR(config)
+    if isinstance(config, ByMicrophonesConfig):
+        return ByMicrophones(config)
+    network: Any = NETWORKS[config.kind]
+    return network(config)

@@ -26,6 +26,7 @@ from sepasr_cli.saved_model import SavedModel
 from sepasr_cli.separation.mask_mvdr import MaskMVDRConfig, beamform, ratio_masks
 from sepasr_cli.separation.microphones import accepted, check_microphones
 from sepasr_cli.separation.stft import Stft, deviation, differing, valid
+from sepasr_cli.separation.wiener import explain, wiener
 from sepasr_cli.settings import Settings
 
 EPSILON = 1e-5
@@ -67,8 +68,8 @@ class TFGridNetConfig(Settings):
     #: Approximate size of a frame's query and key; rounded up to a multiple of the frequencies.
     qk_size: int = Field(default=512, gt=0)
     activation: Literal["prelu", "relu", "gelu", "silu"] = "prelu"
-    #: Whether the estimates of several microphones also steer MVDR filters, and are averaged with what these give.
-    #: There is nothing to learn in it: it may be set for a network that was trained without.
+    #: Whether the estimates of several microphones also steer MVDR and Wiener filters, and are averaged with what
+    #: these give. There is nothing to learn in it: it may be set for a network that was trained without.
     beamform: bool = False
     #: Recompute each block in the backward pass: less memory, a third more time.
     checkpoint_activations: bool = False
@@ -354,14 +355,19 @@ class TFGridNet(SavedModel[TFGridNetConfig]):
             return self.stft.synthesise(estimates, size, lengths) * level
 
     def _beamformed(self, estimates: Tensor, spectrum: Tensor) -> Tensor:
-        """The mean of estimates (B, S, T, F) and of the MVDR filters that they steer on the mixture's (B, M, T, F)."""
+        """Estimates (B, S, T, F) at levels that explain the mixture's (B, M, T, F).
+
+        Of several microphones, half is theirs, and half the mean of the MVDR and Wiener filters that they steer.
+        """
+        estimates = explain(estimates, spectrum[:, 0])
         sources = torch.cat([estimates, spectrum[:, :1] - estimates.sum(1, keepdim=True)], dim=1)
-        filtered = beamform(spectrum, ratio_masks(sources), self.filters)
+        steered = beamform(spectrum, ratio_masks(sources), self.filters)
         # By the factor that fits them best (least squares), for the filters leave the estimates' scale open.
-        fitting = (filtered.conj() * estimates).real.sum((2, 3), keepdim=True)
-        scale = fitting / (filtered.abs().square().sum((2, 3), keepdim=True) + EPSILON**2)
+        fitting = (steered.conj() * estimates).real.sum((2, 3), keepdim=True)
+        steered = steered * fitting / (steered.abs().square().sum((2, 3), keepdim=True) + EPSILON**2)
         several = (spectrum.abs().sum((2, 3)) > 0).sum(1) > 1
-        return torch.where(several[:, None, None, None], (estimates + scale * filtered) / 2, estimates)
+        mean = (2 * estimates + steered + wiener(estimates, spectrum)) / 4
+        return torch.where(several[:, None, None, None], mean, estimates)
 
     def _extent(self, frames: Tensor, size: int) -> Extent:
         mask = valid(frames, size)

@@ -3,6 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from sepasr_cli.errors import SepasrError
+from sepasr_cli.pretrained import load_separator
+from sepasr_cli.saved_model import weights_fingerprint
 from sepasr_cli.separation import build_separator
 from sepasr_cli.stages.training import (
     data_fingerprint,
@@ -48,12 +51,21 @@ def pretrain_sep(
         "seed": resolved.seed,
     }
     inputs = data_fingerprint(directory, config.dynamic_mixing)
+    initial = None
+    if config.initial is not None:
+        initial = load_separator(config.initial, system="cascade")
+        if initial.config != resolved.separation:
+            raise SepasrError(
+                f"pretrain_sep.initial: {config.initial} has other sizes than the recipe's separation; "
+                "make them equal, or leave it out"
+            )
+        inputs["initial"] = weights_fingerprint(initial)
     with directory.stage("separator", settings, inputs, goal, restart) as stage:
         directory.write_recipe(resolved)
         if stage.finished:
             return
         seed_weights(resolved, "separator")
-        model = build_separator(resolved.separation)
+        model = initial or build_separator(resolved.separation)
         train, dev = mixture_data(directory, resolved, config, None, skip_bad)
         task = SeparationTask(model, config)
         stage.complete, stage.results = train_model(

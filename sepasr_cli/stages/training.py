@@ -69,6 +69,7 @@ def mixture_data(
         "batch_size": config.batch_size,
         "seed": recipe.seed,
         "vocabulary": vocabulary,
+        "microphone_counts": config.microphone_counts,
     }
     segment = config.segment_seconds if isinstance(config, PretrainSepConfig) else None
     train: Batches
@@ -80,7 +81,6 @@ def mixture_data(
             sample_rate=recipe.sample_rate,
             segment_seconds=segment,
             speeds=config.speeds,
-            microphone_counts=config.microphone_counts,
             **common,
         )
     else:

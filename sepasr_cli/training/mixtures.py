@@ -81,6 +81,7 @@ class SimulatedMixtures:
         segment_seconds: float | None = None,
         vocabulary: Vocabulary | None = None,
         limit: int | None = None,
+        microphone_counts: Sequence[int] = (),
     ) -> None:
         self.folder = manifest.parent
         self.mixtures = read_manifest(manifest, Mixture)[:limit]
@@ -91,6 +92,7 @@ class SimulatedMixtures:
             raise SepasrError(f"{manifest}: holds no {what} and run `sepasr simulate` again")
         self.reference, self.microphones, self.seed = reference, microphones, seed
         self.segment_seconds, self.vocabulary = segment_seconds, vocabulary
+        self.microphone_counts = tuple(microphone_counts)
         self.schedule = Schedule(
             [mixture.duration for mixture in self.mixtures], batch_size, seed, bucket=segment_seconds is None
         )
@@ -101,7 +103,10 @@ class SimulatedMixtures:
         return collate_mixtures([self._example(index, epoch) for index in indices], self.vocabulary)
 
     def in_order(self, batch_size: int) -> list[Callable[[], MixtureBatch]]:
-        """Makers of batches of all mixtures, whole, those of like length together: for validation."""
+        """Makers of batches of all mixtures, whole, those of like length together: for validation.
+
+        The numbers of microphones that are drawn in training take turns here.
+        """
         order = sorted(range(len(self.mixtures)), key=lambda index: self.mixtures[index].duration)
         parts = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
         return [partial(self._whole, part) for part in parts]
@@ -138,9 +143,14 @@ class SimulatedMixtures:
                     "expected the same length, run `sepasr simulate --restart`"
                 )
         texts = tuple(source.text for source in mixture.sources)
-        return _Example(
+        example = _Example(
             mixture.id, samples[: self.microphones], np.stack(references), samples[mixture.reference_microphone], texts
         )
+        if not self.microphone_counts:
+            return example
+        rng = generator(self.seed, "microphones", epoch, mixture.id)
+        turn = index % len(self.microphone_counts) if epoch is None else int(rng.integers(len(self.microphone_counts)))
+        return example.heard_by(self.microphone_counts[turn], rng)
 
     def _read(self, mixture: Mixture, name: str, start: float, end: float | None) -> Samples:
         samples, rate = audio.read(self.folder / name, start, end)

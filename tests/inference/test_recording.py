@@ -103,6 +103,23 @@ def test_as_many_channels_as_the_model_takes_of_those_that_hear_something(
     assert np.array_equal(np.concatenate(list(recording.blocks(RATE)), axis=1), samples[list(rows)])
 
 
+@pytest.mark.parametrize(
+    ("copied", "rows", "remarks"),
+    [
+        ([0, 0], (0,), ["channel 2 left out, the same as channel 1"]),
+        ([0, 1, 0, 0], (0, 1), ["channels 3, 4 left out, the same as channel 1"]),
+    ],
+)
+def test_copies_of_a_channel_are_left_out(
+    few_or_four: TFGridNet, tmp_path: Path, copied: list[int], rows: tuple[int, ...], remarks: list[str]
+) -> None:
+    samples = 0.1 * np.random.default_rng(0).standard_normal((2, 4000)).astype(np.float32)
+    path = write(tmp_path / "m.wav", samples[copied], subtype="FLOAT")
+    recording = open_recording(path, few_or_four)
+    assert (recording.rows, list(recording.remarks)) == (rows, remarks)
+    assert open_recording(path, few_or_four, [1, len(copied)]).rows in (None, (0, len(copied) - 1))
+
+
 def test_channels_that_are_named_are_taken_as_they_are(few_or_four: TFGridNet, tmp_path: Path) -> None:
     samples = 0.1 * np.random.default_rng(0).standard_normal((6, 4000)).astype(np.float32)
     samples[2] = 0

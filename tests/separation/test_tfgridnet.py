@@ -14,6 +14,7 @@ from sepasr_cli.errors import SepasrError
 from sepasr_cli.separation import build_separator, tfgridnet
 from sepasr_cli.separation.losses import separation_loss, si_sdr
 from sepasr_cli.separation.tfgridnet import GridBlock, TFGridNet, TFGridNetConfig
+from sepasr_cli.separation.wiener import explain
 
 SMALL: dict[str, Any] = {"blocks": 1, "embedding": 8, "lstm": 8, "heads": 2, "qk_size": 70, "fft_size": 64, "hop": 32}
 
@@ -291,10 +292,10 @@ def test_beamforming_helps_an_estimate_that_is_rough() -> None:
     mean = model.stft.synthesise(model._beamformed(rough, spectrum), 16000)
     alone = model._beamformed(rough, spectrum * torch.tensor([1.0, 0.0, 0.0])[:, None, None])
     assert (si_sdr(mean, speakers) > si_sdr(speakers + 0.5 * speakers.flip(1), speakers) + 1).all()
-    torch.testing.assert_close(alone, rough)
+    torch.testing.assert_close(alone, explain(rough, spectrum[:, 0]))
 
 
-def test_beamforming_trains_and_leaves_one_microphone_as_it_is() -> None:
+def test_beamforming_trains_and_leaves_one_microphone_but_for_its_level() -> None:
     plain, steered = (
         small(microphones=3, fewer_microphones=True),
         small(microphones=3, fewer_microphones=True, beamform=True),
@@ -304,5 +305,5 @@ def test_beamforming_trains_and_leaves_one_microphone_as_it_is() -> None:
     steered(mixture).square().sum().backward()
     assert all(torch.isfinite(weight.grad).all() for weight in steered.parameters() if weight.grad is not None)
     with torch.no_grad():
-        torch.testing.assert_close(steered(mixture[:, :1]), plain(mixture[:, :1]))
-        assert not torch.allclose(steered(mixture), plain(mixture), atol=1e-3)
+        assert (si_sdr(steered(mixture[:, :1]), plain(mixture[:, :1])) > 50).all()
+        assert (si_sdr(steered(mixture), plain(mixture)) < 30).all()

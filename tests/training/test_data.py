@@ -144,6 +144,18 @@ def test_drawn_microphones_come_first_and_the_reference_before_them(dynamic):
     assert heard == {1, 2}
 
 
+def test_drawn_microphones_take_turns_in_validation(manifest):
+    every, counted = (mixtures(manifest, batch_size=1, microphone_counts=counts) for counts in ((), (1, 2)))
+    counts = {}
+    for whole, some in zip(every.in_order(1), counted.in_order(1), strict=True):
+        (name,), heard = some().ids, some().mixture[0]
+        counts[name] = int(heard.any(-1).sum())
+        assert torch.equal(heard[: counts[name]], whole().mixture[0, : counts[name]])
+    assert counts == {f"mix{index}": 1 + index % 2 for index in range(6)}
+    drawn = [int(counted(number).mixture[0].any(-1).sum()) for number in range(12)]
+    assert set(drawn) == {1, 2} and drawn == [int(counted(number).mixture[0].any(-1).sum()) for number in range(12)]
+
+
 def test_too_few_speakers_for_mixing(dynamic, utterances):
     with pytest.raises(SepasrError, match="1 speakers found, expected at least 2"):
         DynamicMixtures(

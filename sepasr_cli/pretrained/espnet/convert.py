@@ -65,11 +65,12 @@ def _joint(options: Options, weights: Mapping[str, Tensor], origin: str) -> Join
     if list(tasks) != ["enh", "asr"]:
         raise SepasrError(f"{options.where}: subtask_series is {tasks}; import knows enh, asr")
     heard = recognizer_config(options, lambda: _architecture(weights, RECOGNITION, origin), "asr_")
-    parts = {"separator": separator_config(options, heard.sample_rate, "enh_"), "recognizer": heard}
+    separating = separator_config(options, heard.sample_rate, "enh_")
+    parts = {"separator": separating, "recognizer": heard}
     config = validate(JointConfig, parts, options.where)
     model = JointModel(config)
     rules = chain(
-        (rule.prefixed("separator.", ENHANCEMENT) for rule in separator_rules(config.separator)),
+        (rule.prefixed("separator.", ENHANCEMENT) for rule in separator_rules(separating)),
         (rule.prefixed("recognizer.", RECOGNITION) for rule in recognizer_rules(heard)),
     )
     apply(rules, weights, model, origin)

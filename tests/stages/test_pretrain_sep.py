@@ -1,0 +1,45 @@
+"""A separator that begins with the weights of another."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+
+import sepasr_cli
+from sepasr_cli.errors import SepasrError
+from sepasr_cli.pretrained import load_separator
+from sepasr_cli.rundir import RunDir
+
+
+@pytest.fixture
+def run(make_run: Callable[..., RunDir]) -> RunDir:
+    """A run with mixtures to learn from, and a separator in it as `other`."""
+    made = make_run(joint=False)
+    for split in ("train", "dev"):
+        made.manifest(split).write_text(made.manifest("test").read_text())
+    load_separator(str(made.path / "separator")).save_pretrained(made.path / "other")
+    return made
+
+
+def train(run: RunDir, *overrides: str) -> None:
+    steps = ("max_steps=1", "validate_every=1", "batch_size=1", "reference=image", *overrides)
+    sizes = load_separator(str(run.path / "other")).config.model_dump(mode="json")
+    settings = [f"separation.{name}={value}" for name, value in sizes.items() if value is not None]
+    settings += [f"pretrain_sep.{step}" for step in steps]
+    sepasr_cli.pretrain_sep(run.path, overrides=settings, device="cpu", restart=True)
+
+
+def test_it_begins_with_the_weights_of_another(run: RunDir) -> None:
+    before = load_separator(str(run.path / "other")).state_dict()["encode.weight"]
+    for initial, close in ((str(run.path / "other"), True), ("null", False)):
+        train(run, f"initial={initial}", "learning_rate=1e-6", "warmup_steps=0")
+        after = load_separator(str(run.path / "separator")).state_dict()["encode.weight"]
+        assert torch.allclose(after, before, atol=1e-5) == close
+        assert not torch.equal(after, before)
+
+
+def test_its_sizes_must_be_those_of_the_recipe(run: RunDir) -> None:
+    with pytest.raises(
+        SepasrError, match=r"pretrain_sep.initial: .*other has other sizes than the recipe's separation"
+    ):
+        sepasr_cli.pretrain_sep(run.path, overrides=[f"pretrain_sep.initial={run.path / 'other'}"], restart=True)
