@@ -304,6 +304,14 @@ def transcribe(
         float | None,
         typer.Option(help="Weight of the language model, 0: none.", min=0, show_default="the recipe's, or 1"),
     ] = None,
+    words: Annotated[
+        str | None,
+        typer.Option(
+            help="Text file of the words there are, all that is transcribed is made of; any: no limit.",
+            metavar="FILE",
+            show_default="the recipe's or the model's own",
+        ),
+    ] = None,
     word_times: Annotated[
         bool, typer.Option("--word-times", help="Find out when each word was said, and how sure it is.")
     ] = False,
@@ -338,6 +346,7 @@ def transcribe(
         beam=beam,
         language_model=language_model,
         lm_weight=lm_weight,
+        words=words,
         word_times=word_times,
         speaker_names=speaker_names,
         speakers=speakers,

@@ -7,7 +7,7 @@ Letters: B utterance, K hypothesis, T frame, U token, V vocabulary, C candidate 
 """
 
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Generic, Literal, Protocol, TypeVar
 
 import torch
 from pydantic import Field
@@ -15,7 +15,6 @@ from torch import Tensor
 from torch.nn import functional
 
 from sepasr_cli.recognition.tokens import BLANK_ID
-from sepasr_cli.recognition.transformer_decoder import TransformerState
 from sepasr_cli.settings import Settings
 
 #: Sentences that much worse than the best (in nats) at so many lengths on end tell that the end is past.
@@ -42,6 +41,9 @@ class DecodingConfig(Settings):
         description="CTC scores the best pre_beam * beam tokens after each hypothesis by decoder and language model; "
         "null: all tokens",
     )
+    words: tuple[str, ...] | None = Field(
+        None, min_length=1, description="the words there are, of which sentences are made; null: any; not for greedy"
+    )
     detect_end: bool = Field(
         True, description="stop where sentences that end at the last lengths are hopeless, even if longer ones may win"
     )
@@ -57,20 +59,36 @@ class DecodingConfig(Settings):
         return vocabulary if self.pre_beam is None else min(vocabulary, max(1, int(self.pre_beam * self.beam)))
 
 
-class Scorer(Protocol):
-    """What predicts tokens one at a time: the decoder, a language model."""
+class ScorerState(Protocol):
+    """What a scorer remembers of B utterances with K hypotheses each."""
 
-    def step(self, tokens: Tensor, state: TransformerState) -> Tensor:
+    def keep(self, utterances: Tensor) -> None:
+        """Forget all but the utterances at these indices (B',)."""
+        ...
+
+    def select(self, parents: Tensor) -> None:
+        """Go on from these hypotheses (B, K')."""
+        ...
+
+
+State = TypeVar("State", bound=ScorerState)
+Remembered = TypeVar("Remembered", bound=ScorerState, contravariant=True)
+
+
+class Scorer(Protocol[Remembered]):
+    """What predicts tokens one at a time: the decoder, a language model, a lexicon."""
+
+    def step(self, tokens: Tensor, state: Remembered) -> Tensor:
         """Tokens (B, K) -> log probabilities (B, K, V) of the next one; the state goes on by these tokens."""
         ...
 
 
 @dataclass(frozen=True)
-class Weighted:
+class Weighted(Generic[State]):
     """A scorer, the state it begins with, and the weight of its log probabilities."""
 
-    scorer: Scorer
-    state: TransformerState
+    scorer: Scorer[State]
+    state: State
     weight: float
 
 
@@ -202,7 +220,7 @@ def beam_search(
     lengths: Tensor,
     boundary: int,
     config: DecodingConfig,
-    weighted: list[Weighted],
+    weighted: list[Weighted[Any]],
     ctc: CTCPrefixScorer | None,
     ctc_weight: float,
 ) -> list[tuple[list[int], float]]:
@@ -216,7 +234,7 @@ def beam_search(
         lengths: frames of the encoder's output (B,), from which the sentences' lengths are bounded.
         boundary: the id that begins and ends sentences, the last one.
         config: beam, length bonus and bounds, and where to stop.
-        weighted: decoder and language model.
+        weighted: decoder, language model, lexicon.
         ctc: prefix scores, where they count.
         ctc_weight: their weight.
     """

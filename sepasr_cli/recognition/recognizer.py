@@ -5,6 +5,7 @@ Letters: B batch, N sample, T frame, D feature, U token, V vocabulary.
 
 import math
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Annotated, Any, ClassVar, Literal
 
 import torch
@@ -19,6 +20,7 @@ from sepasr_cli.recognition.alignment import align, word_edges
 from sepasr_cli.recognition.beam_search import CTCPrefixScorer, DecodingConfig, Weighted, beam_search, greedy
 from sepasr_cli.recognition.conformer import Conformer, ConformerConfig
 from sepasr_cli.recognition.language_model import LanguageModel
+from sepasr_cli.recognition.lexicon import Lexicon
 from sepasr_cli.recognition.normalisation import Normalisation, NormalisationKind
 from sepasr_cli.recognition.tokens import BLANK_ID, TokenKind, Vocabulary
 from sepasr_cli.recognition.transformer_decoder import (
@@ -274,7 +276,7 @@ class Recognizer(SavedModel[RecognizerConfig]):
         if decoding.method == "greedy":
             return [greedy(example[:length]) for example, length in zip(log_probs, frames.tolist(), strict=True)]
         ctc_weight = 0.0 if decoding.method == "attention" else decoding.ctc_weight
-        weighted = []
+        weighted: list[Weighted[Any]] = []
         if self.decoder is None:
             ctc_weight = 1.0
         elif ctc_weight < 1:
@@ -282,9 +284,17 @@ class Recognizer(SavedModel[RecognizerConfig]):
         lm_weight = decoding.language_model_weight(language_model is not None)
         if language_model is not None and lm_weight > 0:
             weighted.append(Weighted(language_model, language_model.start(), lm_weight))
+        if decoding.words is not None:
+            lexicon = _lexicon(decoding.words, self.vocabulary)
+            weighted.append(Weighted(lexicon, lexicon.start(len(frames)), 1.0))
         boundary = self.vocabulary.boundary_id
         ctc = CTCPrefixScorer(log_probs, frames, boundary) if ctc_weight > 0 else None
         return beam_search(frames, boundary, decoding, weighted, ctc, ctc_weight)
+
+
+@lru_cache(maxsize=4)
+def _lexicon(words: tuple[str, ...], vocabulary: Vocabulary) -> Lexicon:
+    return Lexicon(words, vocabulary)
 
 
 def smoothed_loss(logits: Tensor, targets: Tensor, smoothing: float) -> Tensor:

@@ -38,6 +38,8 @@ from sepasr_cli.transcripts import Segment
 from sepasr_cli.transcripts.destination import Destination
 from sepasr_cli.transcripts.speakers import name_speakers, parse_names
 
+#: What lifts a limit on words.
+ANY = "any"
 #: Where a split's transcripts are kept while it is under way.
 UNDER_WAY = "transcripts.partial.jsonl"
 
@@ -57,6 +59,7 @@ def transcribe(
     beam: int | None = None,
     language_model: str | None = None,
     lm_weight: float | None = None,
+    words: Path | str | None = None,
     word_times: bool = False,
     speaker_names: str | Sequence[str] | None = None,
     speakers: int | None = None,
@@ -88,6 +91,8 @@ def transcribe(
         language_model: a language model to search with: a run directory, a saved folder or a Hugging Face name; by
             default the one that `pretrain_lm` made in the run, or that lies beside the model's weights.
         lm_weight: its weight, 0 for none; by default as the run's recipe says, and 1 where that says nothing.
+        words: a text file with the words there are, parted by white space, of which transcripts are then made, or "any";
+            by default as the run's recipe or the saved model says. Greedy decoding does not mind it.
         word_times: find out when each word was said, and how sure the recogniser is of it.
         speaker_names: what speakers are called in the order of their first words, such as "Anna,Ben"; by default spk1,
             spk2, ... In a run's split the numbers are those of the separator's outputs.
@@ -106,7 +111,9 @@ def transcribe(
     chosen = parse_channels(channels)
     check_speakers(speakers, split)
     stated = (("method", decoding), ("beam", beam), ("lm_weight", lm_weight))
-    search = {key: value for key, value in stated if value is not None}
+    search: dict[str, Any] = {key: value for key, value in stated if value is not None}
+    if words is not None:
+        search["words"] = None if str(words) == ANY else _read_words(Path(words))
     if split is not None:
         if out is not None or format is not None:
             raise ArgumentError("--out and --format are for audio files; a split's results go into the run directory")
@@ -189,6 +196,16 @@ def transcribe(
         journal.close()
     target.say_lost(segments)
     return Outcome(total, written, segments, failures)
+
+
+def _read_words(path: Path) -> list[str]:
+    try:
+        words = path.read_text(encoding="utf-8").split()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SepasrError(f"{path}: cannot be read as text ({error}); expected words, or --words any") from None
+    if not words:
+        raise SepasrError(f"{path}: holds no words; expected some, parted by white space, or --words any")
+    return sorted(set(words))
 
 
 def _segments(record: dict[str, Any]) -> list[Segment]:
