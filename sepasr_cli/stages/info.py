@@ -13,6 +13,9 @@ from sepasr_cli.errors import SepasrError
 from sepasr_cli.rundir import RunDir
 from sepasr_cli.transcripts import FORMATS
 
+#: Of a long list, so many are shown.
+SHOWN = 3
+
 
 def info(thing: Path | str, json: bool = False) -> dict[str, Any]:
     """Say what a thing is, as tables on standard output.
@@ -115,6 +118,14 @@ def _label(key: str) -> str:
 
 
 def _shown(value: Any) -> str:
+    """A value in a line.
+
+    >>> _shown(1234567), _shown(["A", "AND", "APRIL", "AREA", "AUGUST", "B"]), _shown([1, 2])
+    ('1 234 567', 'A, AND, APRIL, ... (6)', '1, 2')
+    """
+    if isinstance(value, list):
+        first = ", ".join(_shown(one) for one in value[:SHOWN])
+        return f"{first}, ... ({len(value)})" if len(value) > SHOWN + 1 else ", ".join(map(_shown, value))
     if value is None:
         return "-"
     if isinstance(value, bool):

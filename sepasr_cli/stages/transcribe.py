@@ -91,7 +91,7 @@ def transcribe(
         language_model: a language model to search with: a run directory, a saved folder or a Hugging Face name; by
             default the one that `pretrain_lm` made in the run, or that lies beside the model's weights.
         lm_weight: its weight, 0 for none; by default as the run's recipe says, and 1 where that says nothing.
-        words: a text file with the words there are, parted by white space, of which transcripts are then made, or "any";
+        words: a text file with the words there are, parted by white space, all that transcripts are made of, or "any";
             by default as the run's recipe or the saved model says. Greedy decoding does not mind it.
         word_times: find out when each word was said, and how sure the recogniser is of it.
         speaker_names: what speakers are called in the order of their first words, such as "Anna,Ben"; by default spk1,
