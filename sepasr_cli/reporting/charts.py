@@ -16,8 +16,9 @@ Point = tuple[float, float]
 #: Okabe and Ito's colours, told apart by almost everyone (https://jfly.uni-koeln.de/color/), on white and on black.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 DARK = ("#56b4e9", "#ff9e5e", "#2fd6a6", "#e9a3c9", "#f0c04a", "#9ad7ff")
-DASHES = ("", "7 3", "2 3", "9 3 2 3", "5 5", "1 2")
-MARKS = ("circle", "square", "triangle", "diamond", "cross", "bar")
+# One more than colours: a seventh series has the first one's colour, but not its form.
+DASHES = ("", "7 3", "2 3", "9 3 2 3", "5 5", "1 2", "9 2 2 2 2 2")
+MARKS = ("circle", "square", "triangle", "diamond", "cross", "bar", "wedge")
 
 WIDTH, HEIGHT = 440, 290
 LEFT, RIGHT, TOP, BOTTOM = 56, 22, 12, 44
@@ -192,6 +193,7 @@ def _mark(x: float, y: float, series: Series, label: str = "") -> str:
         "diamond": "M0-4L4 0L0 4L-4 0Z",
         "cross": "M-3.4-1.1H-1.1V-3.4H1.1V-1.1H3.4V1.1H1.1V3.4H-1.1V1.1H-3.4Z",
         "bar": "M-1.3-4H1.3V4H-1.3Z",
+        "wedge": "M0 3.8L3.6-2.6H-3.6Z",
     }
     shape = shapes[MARKS[series.slot % len(MARKS)]]
     inner = f"<title>{escape(label)}</title>" if label else ""

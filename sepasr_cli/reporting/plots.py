@@ -10,7 +10,7 @@ from sepasr_cli.files import atomic, write_text
 from sepasr_cli.reporting.charts import COLOURS, DASHES, MARKS, Chart, axes, svg, tick_label
 
 #: Marks by matplotlib's names.
-MARKERS = dict(zip(MARKS, ("o", "s", "^", "D", "P", "|"), strict=True))
+MARKERS = dict(zip(MARKS, ("o", "s", "^", "D", "P", "|", "v"), strict=True))
 #: Dots for each inch of PNG files.
 DPI = 200
 
