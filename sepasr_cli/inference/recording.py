@@ -80,7 +80,7 @@ def open_recording(path: Path, separator: Separator, channels: Sequence[int] | N
     if not heard:
         raise SepasrError(f"{path}: silent, no sample above {SILENT:g}; expected speech, check the recording")
     # A copy of another channel, as in mono files saved as stereo, tells nothing of directions.
-    repeated = tuple(row for row in heard if row > 0 and apart[row] <= SILENT and channels is None)
+    repeated = () if channels is not None else tuple(row for row in heard if row > 0 and apart[row] <= SILENT)
     distinct = tuple(row for row in heard if row not in repeated)
     chosen = _chosen(separator, distinct, rows) if channels is None else rows
     reference = chosen[separator.config.reference_microphone]

@@ -52,7 +52,7 @@ class Lexicon:
         # Byte-pair tokens begin a sentence as any word, with a mark; characters have none before the first.
         self._children[SENTENCE] = self._children[WORD] | ({" ": WORD} if vocabulary.kind == "bpe" else {})
         self._texts = [self._text(number) for number in range(len(vocabulary.tokens))]
-        self._rows: dict[int, tuple[Tensor, Tensor]] = {}
+        self._rows: dict[int, tuple[list[int], Tensor]] = {}
 
     def _add(self, word: str) -> None:
         node = WORD
@@ -85,13 +85,14 @@ class Lexicon:
                 return -1
         return node
 
-    def _row(self, node: int) -> tuple[Tensor, Tensor]:
-        """Of a node where each token leads (V,), and the log probabilities: 0 or -inf."""
+    def _row(self, node: int) -> tuple[list[int], Tensor]:
+        """Of a node where each of the V tokens leads, and their log probabilities (V,): 0 or -inf."""
         if node not in self._rows:
-            after = torch.tensor([self._walk(node, text) for text in self._texts])
-            allowed = after >= 0
+            after = [self._walk(node, text) for text in self._texts]
+            allowed = torch.tensor(after) >= 0
             allowed[self.vocabulary.boundary_id] = node in self._ends or node == SENTENCE
-            self._rows[node] = after.clamp(min=SENTENCE), torch.zeros(len(after)).masked_fill(~allowed, -torch.inf)
+            log_probs = torch.zeros(len(after)).masked_fill(~allowed, -torch.inf)
+            self._rows[node] = [max(place, SENTENCE) for place in after], log_probs
         return self._rows[node]
 
     def start(self, utterances: int) -> LexiconState:
@@ -103,6 +104,6 @@ class Lexicon:
         home = tokens.device
         # The boundary before the first token, and after a sentence's last, where nothing counts any more.
         pairs = zip(state.nodes.flatten().tolist(), tokens.flatten().tolist(), strict=True)
-        nodes = [int(self._row(node)[0][token]) for node, token in pairs]
+        nodes = [self._row(node)[0][token] for node, token in pairs]
         state.nodes = torch.tensor(nodes).view(tokens.shape)
         return torch.stack([self._row(node)[1] for node in nodes]).view(*tokens.shape, -1).to(home)

@@ -360,12 +360,14 @@ class TFGridNet(SavedModel[TFGridNetConfig]):
         Of several microphones, half is theirs, and half the mean of the MVDR and Wiener filters that they steer.
         """
         estimates = explain(estimates, spectrum[:, 0])
+        several = (spectrum.abs().sum((2, 3)) > 0).sum(1) > 1
+        if not several.any():
+            return estimates
         sources = torch.cat([estimates, spectrum[:, :1] - estimates.sum(1, keepdim=True)], dim=1)
         steered = beamform(spectrum, ratio_masks(sources), self.filters)
         # By the factor that fits them best (least squares), for the filters leave the estimates' scale open.
         fitting = (steered.conj() * estimates).real.sum((2, 3), keepdim=True)
         steered = steered * fitting / (steered.abs().square().sum((2, 3), keepdim=True) + EPSILON**2)
-        several = (spectrum.abs().sum((2, 3)) > 0).sum(1) > 1
         mean = (2 * estimates + steered + wiener(estimates, spectrum)) / 4
         return torch.where(several[:, None, None, None], mean, estimates)
 

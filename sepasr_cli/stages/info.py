@@ -124,8 +124,9 @@ def _shown(value: Any) -> str:
     ('1 234 567', 'A, AND, APRIL, ... (6)', '1, 2')
     """
     if isinstance(value, list):
-        first = ", ".join(_shown(one) for one in value[:SHOWN])
-        return f"{first}, ... ({len(value)})" if len(value) > SHOWN + 1 else ", ".join(map(_shown, value))
+        if len(value) > SHOWN + 1:
+            return f"{_shown(value[:SHOWN])}, ... ({len(value)})"
+        return ", ".join(map(_shown, value))
     if value is None:
         return "-"
     if isinstance(value, bool):

@@ -65,7 +65,7 @@ def pretrain_sep(
         if stage.finished:
             return
         seed_weights(resolved, "separator")
-        model = initial or build_separator(resolved.separation)
+        model = build_separator(resolved.separation) if initial is None else initial
         train, dev = mixture_data(directory, resolved, config, None, skip_bad)
         task = SeparationTask(model, config)
         stage.complete, stage.results = train_model(

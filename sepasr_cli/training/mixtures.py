@@ -148,9 +148,8 @@ class SimulatedMixtures:
         )
         if not self.microphone_counts:
             return example
-        rng = generator(self.seed, "microphones", epoch, mixture.id)
-        turn = index % len(self.microphone_counts) if epoch is None else int(rng.integers(len(self.microphone_counts)))
-        return example.heard_by(self.microphone_counts[turn], rng)
+        counts, rng = self.microphone_counts, generator(self.seed, "microphones", epoch, mixture.id)
+        return example.heard_by(counts[index % len(counts)] if epoch is None else int(rng.choice(counts)), rng)
 
     def _read(self, mixture: Mixture, name: str, start: float, end: float | None) -> Samples:
         samples, rate = audio.read(self.folder / name, start, end)
