@@ -11,10 +11,11 @@ import torch
 from safetensors.torch import load_file
 
 from sepasr_cli.errors import SepasrError
+from sepasr_cli.joint import JointModel
 from sepasr_cli.pretrained import language_model_of, load_language_model, load_separator, load_system
 from sepasr_cli.recognition import LanguageModel, LanguageModelConfig
 from sepasr_cli.rundir import RunDir
-from sepasr_cli.separation import TFGridNet
+from sepasr_cli.separation import ByMicrophones, TFGridNet
 
 SCRIPT = Path(__file__).parents[1] / "recipes" / "bundled" / "bundle.py"
 
@@ -42,17 +43,16 @@ def test_one_microphone_has_its_own_separator(
     several = load_separator(str(run.path))
     assert isinstance(several, TFGridNet)
     one = TFGridNet(several.config.model_copy(update={"microphones": 1})).eval()
-    one.save_pretrained(tmp_path / "one")
-    script.bundle(run.path, tmp_path / "box", license_file=notice, one_microphone=tmp_path / "one")
+    joined = JointModel.join(ByMicrophones.join(one, several), load_system(str(run.path)).recognizer)
+    joined.save_pretrained(run.path / "joint")
+    script.bundle(run.path, tmp_path / "box", license_file=notice)
     both = load_separator(str(tmp_path / "box"))
     mixture = torch.randn(1, 2, 4000)
     with torch.no_grad():
         torch.testing.assert_close(both(mixture), several(mixture), rtol=1e-2, atol=1e-3)
         torch.testing.assert_close(both(mixture[:, :1]), one(mixture[:, :1]), rtol=1e-2, atol=1e-3)
     card = (tmp_path / "box" / "README.md").read_text()
-    assert "1 to 2 microphones" in card and "--one-microphone" in card
-    with pytest.raises(SepasrError, match="holds two separators already"):
-        script.bundle(run.path, tmp_path / "box", license_file=notice, one_microphone=tmp_path / "box")
+    assert "1 to 2 microphones" in card and "recipes/bundled/one_microphone.yaml" in card
 
 
 @pytest.mark.parametrize("system", ["joint", "cascade"])

@@ -74,7 +74,7 @@ def test_every_condition_has_its_recipe(page: ModuleType) -> None:
 
 
 def test_variants_are_the_runs_of_other_names(results: ModuleType, tmp_path: Path) -> None:
-    for run in ("bundled", "bundled_mvdr", "bundled_one", "bundled_finetune_low", "bundled_unfinished"):
+    for run in ("bundled", "bundled_mvdr", "bundled_one", "bundled_two", "bundled_finetune_low", "bundled_unfinished"):
         (tmp_path / run / "joint").mkdir(parents=True)
         if run != "bundled_unfinished":
             (tmp_path / run / "joint" / "model.safetensors").touch()
@@ -83,7 +83,8 @@ def test_variants_are_the_runs_of_other_names(results: ModuleType, tmp_path: Pat
         ("finetune_low-noisy-2", ("bundled_finetune_low", "joint")),
         ("oracle_mvdr-noisy-1", ("bundled", "cascade")),
         ("tfgridnet_joint-noisy-2", ("bundled", "joint")),
-        ("tfgridnet_joint-noisy-1", ("bundled_one", "joint")),
+        ("tfgridnet_cascade-noisy-1", ("bundled_one", "cascade")),
+        ("two_stage_joint-noisy-1", ("bundled_two", "joint")),
         ("mask_mvdr_joint-noisy-1", ("bundled_mvdr", "joint")),
     ):
         assert results.models_of(results.Row(*name.split("-"))) == found

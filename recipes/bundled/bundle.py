@@ -1,4 +1,4 @@
-"""Make the model that comes with the package of a run: `python recipes/bundled/bundle.py runs/bundled`.
+"""Make the model that comes with the package of a run: `python recipes/bundled/bundle.py runs/bundled_two`.
 
 The run's separator and recogniser become one joint model, with its language model beside it and a model card. Matrices
 are stored in half precision, in which they take half the room, vectors as they are: loading brings all back to single
@@ -27,7 +27,6 @@ from sepasr_cli.pretrained import (
     System,
     choose_system,
     load_language_model,
-    load_separator,
     load_system,
 )
 from sepasr_cli.recipe import load_recipe
@@ -50,7 +49,6 @@ def bundle(
     figures: Path | None = None,
     overrides: Sequence[str] = (),
     license_file: Path | None = None,
-    one_microphone: Path | str | None = None,
 ) -> Path:
     """Write the folder of the bundled model.
 
@@ -63,7 +61,6 @@ def bundle(
         figures: Markdown for the card's section of results, or `summary.json` of scores.
         overrides: settings of the run's recipe to change, of which those of `decoding` go with the model.
         license_file: the notice that comes with AN4; by default that of the recipe's corpus.
-        one_microphone: a run whose separator serves one microphone, the other's then several.
 
     Raises:
         SepasrError: where the run lacks a model, or all takes too much room; nothing is replaced then.
@@ -72,11 +69,6 @@ def bundle(
     recipe = load_recipe(directory.recipe_path, overrides)
     chosen = choose_system(directory, system)
     model = load_system(str(directory.path), system=chosen)
-    if one_microphone is not None:
-        one, several = load_separator(str(one_microphone)), model.separator
-        if isinstance(one, ByMicrophones) or isinstance(several, ByMicrophones):
-            raise SepasrError(f"{one_microphone}, {run}: holds two separators already; name runs that trained one each")
-        model = JointModel.join(ByMicrophones.join(one, several), model.recognizer)
     model.provenance = {
         bundled.VERSION: version,
         bundled.TRAINED_ON: trained_on,
@@ -185,7 +177,6 @@ def main() -> None:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("run", type=Path, help="run directory")
-    parser.add_argument("--one-microphone", type=Path, metavar="RUN", help="run of the separator for one microphone")
     parser.add_argument("--out", type=Path, default=bundled.FOLDER, help="folder of the model (default: the package's)")
     parser.add_argument("--system", choices=("joint", "cascade"), help="default: joint where it was trained")
     parser.add_argument("--version", default="1.0", help="of the weights")

@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from results_page import CONDITIONS, MAIN, ONE_MICROPHONE, SCORED_METRICS, draw_plots, fill_tables, told
+from results_page import CONDITIONS, MAIN, ONE_MICROPHONE, SCORED_METRICS, TWO_STAGES, draw_plots, fill_tables, told
 
 from sepasr_cli import audio, simulate
 from sepasr_cli.audio import Audio
@@ -59,11 +59,14 @@ MODELS: dict[str, tuple[str, System]] = {
     "tfgridnet_cascade": (MAIN, "cascade"),
     "tfgridnet_filtered": (MAIN, "cascade"),
     "tfgridnet_joint": (MAIN, "joint"),
+    "two_stage_joint": (TWO_STAGES, "joint"),
     "mask_mvdr_cascade": (f"{MAIN}_mvdr", "cascade"),
     "mask_mvdr_joint": (f"{MAIN}_mvdr", "joint"),
 }
-#: The one whose estimates also steer filters, as the joint system's do: with one microphone there are none.
+#: The one whose estimates also steer filters, as the joint system's do.
 FILTERED = "tfgridnet_filtered"
+#: Numbers of microphones of every system; filters take several.
+COUNTS = UNTRAINED | dict.fromkeys(MODELS, "124") | dict.fromkeys((FILTERED, "tfgridnet_joint"), "24")
 #: Weights of the language model, of which the dev speakers choose one for clean speech.
 WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0)
 #: Both texts in capitals, without punctuation, as `sepasr score` compares them.
@@ -90,9 +93,8 @@ def all_rows(variants: Sequence[str] = ()) -> dict[str, Row]:
     >>> list(all_rows(["finetune_low"]))[-2:]
     ['finetune_low-noisy-2', 'finetune_low-clean-beam']
     """
-    counts = UNTRAINED | dict.fromkeys(MODELS, "124") | {FILTERED: "24"}
-    found = [Row(system, condition, count) for system in counts for condition in CONDITIONS for count in counts[system]]
-    for system in ("tfgridnet_cascade", "tfgridnet_joint", "mask_mvdr_joint"):
+    found = [Row(system, condition, count) for system in COUNTS for condition in CONDITIONS for count in COUNTS[system]]
+    for system in ("tfgridnet_cascade", "tfgridnet_joint", "two_stage_joint", "mask_mvdr_joint"):
         found += [Row(system, "clean", search) for search in ("greedy", "beam")]
     for variant in variants:
         found += [Row(variant, "noisy", "2"), Row(variant, "clean", "beam")]

@@ -7,11 +7,12 @@ from pydantic import Field
 from sepasr_cli.separation.by_microphones import NETWORKS, ByMicrophones, ByMicrophonesConfig, SeparatorConfig
 from sepasr_cli.separation.mask_mvdr import MaskMVDR, MaskMVDRConfig
 from sepasr_cli.separation.tfgridnet import TFGridNet, TFGridNetConfig
+from sepasr_cli.separation.two_stage import TwoStage, TwoStageConfig
 
-Separator: TypeAlias = TFGridNet | MaskMVDR | ByMicrophones
+Separator: TypeAlias = TFGridNet | TwoStage | MaskMVDR | ByMicrophones
 #: What a saved model may hold; a recipe trains a `SeparatorConfig`.
 AnySeparatorConfig: TypeAlias = Annotated[
-    TFGridNetConfig | MaskMVDRConfig | ByMicrophonesConfig, Field(discriminator="kind")
+    TFGridNetConfig | TwoStageConfig | MaskMVDRConfig | ByMicrophonesConfig, Field(discriminator="kind")
 ]
 
 __all__ = [
@@ -21,11 +22,12 @@ __all__ = [
     "Separator",
     "SeparatorConfig",
     "TFGridNet",
+    "TwoStage",
     "build_separator",
 ]
 
 
-def build_separator(config: TFGridNetConfig | MaskMVDRConfig | ByMicrophonesConfig) -> Separator:
+def build_separator(config: TFGridNetConfig | TwoStageConfig | MaskMVDRConfig | ByMicrophonesConfig) -> Separator:
     """The separator that the configuration describes, with fresh weights."""
     if isinstance(config, ByMicrophonesConfig):
         return ByMicrophones(config)

@@ -5,6 +5,7 @@ Letters: B batch, S speaker, M microphone, N sample.
 
 from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
+import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 from typing_extensions import Self
@@ -12,10 +13,12 @@ from typing_extensions import Self
 from sepasr_cli.saved_model import SavedModel
 from sepasr_cli.separation.mask_mvdr import MaskMVDR, MaskMVDRConfig
 from sepasr_cli.separation.tfgridnet import TFGridNet, TFGridNetConfig
+from sepasr_cli.separation.two_stage import TwoStage, TwoStageConfig
 from sepasr_cli.settings import Settings, validate
 
-SeparatorConfig: TypeAlias = Annotated[TFGridNetConfig | MaskMVDRConfig, Field(discriminator="kind")]
-NETWORKS: dict[str, type[TFGridNet] | type[MaskMVDR]] = {network.kind: network for network in (TFGridNet, MaskMVDR)}
+Network: TypeAlias = TFGridNet | TwoStage | MaskMVDR
+SeparatorConfig: TypeAlias = Annotated[TFGridNetConfig | TwoStageConfig | MaskMVDRConfig, Field(discriminator="kind")]
+NETWORKS: dict[str, type[Network]] = {network.kind: network for network in (TFGridNet, TwoStage, MaskMVDR)}
 
 
 class ByMicrophonesConfig(Settings):
@@ -63,9 +66,7 @@ class ByMicrophones(SavedModel[ByMicrophonesConfig]):
     usage: ClassVar[str] = "separate INPUT --model FOLDER"
     Config: ClassVar[type[Settings]] = ByMicrophonesConfig
 
-    def __init__(
-        self, config: ByMicrophonesConfig, parts: tuple[TFGridNet | MaskMVDR, TFGridNet | MaskMVDR] | None = None
-    ) -> None:
+    def __init__(self, config: ByMicrophonesConfig, parts: tuple[Network, Network] | None = None) -> None:
         super().__init__(config)
         if parts is None:
             one: Any = NETWORKS[config.one.kind]
@@ -74,28 +75,40 @@ class ByMicrophones(SavedModel[ByMicrophonesConfig]):
         self.one, self.several = parts
 
     @classmethod
-    def join(cls, one: TFGridNet | MaskMVDR, several: TFGridNet | MaskMVDR) -> "ByMicrophones":
+    def join(cls, one: "Network | ByMicrophones", several: "Network | ByMicrophones") -> "ByMicrophones":
         """Two that were trained apart.
 
         Raises:
-            SepasrError: where they do not fit each other.
+            SepasrError: where they do not fit each other, or one is of two already.
         """
         configs = {"one": one.config, "several": several.config}
-        return cls(validate(ByMicrophonesConfig, configs, "separators trained apart"), (one, several))
+        config = validate(ByMicrophonesConfig, configs, "separators trained apart")
+        assert not isinstance(one, ByMicrophones) and not isinstance(several, ByMicrophones)  # no such config is valid
+        return cls(config, (one, several))
 
     @property
     def takes(self) -> range:
         """The numbers of microphones that are taken: one, and up to the most."""
         return range(1, self.several.takes.stop)
 
-    def of(self, microphones: int) -> TFGridNet | MaskMVDR:
+    def of(self, microphones: int) -> Network:
         """The separator in charge of so many microphones."""
         return self.one if microphones == 1 else self.several
 
     def forward(self, mixture: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """Separate mixtures (B, M, N) into (B, S, N); `lengths` as the separator in charge takes them.
+        """Separate mixtures (B, M, N) into (B, S, N); `lengths` as the separators take them.
+
+        Examples whose other channels are silent, as where training draws one microphone, are of one microphone.
 
         Raises:
             SepasrError: where the mixture has not the microphones that the separator in charge was made for.
         """
-        return self.of(mixture.shape[1])(mixture, lengths)
+        alone = ~mixture[:, 1:].flatten(1).any(1)
+        if not alone.any():
+            return self.several(mixture, lengths)
+        if alone.all():
+            return self.one(mixture[:, :1], lengths)
+        estimates = mixture.new_zeros(len(mixture), self.config.speakers, mixture.shape[2], dtype=torch.float)
+        for rows, separator, heard in ((alone, self.one, mixture[:, :1]), (~alone, self.several, mixture)):
+            estimates[rows] = separator(heard[rows], None if lengths is None else lengths[rows])
+        return estimates

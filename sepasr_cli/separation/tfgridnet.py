@@ -108,6 +108,11 @@ def windows(size: int, kernel: int, stride: int) -> int:
     return -(-max(size - kernel, 0) // stride) + 1
 
 
+def averaged(estimates: Tensor, steered: Tensor, filtered: Tensor) -> Tensor:
+    """Half the estimates, a quarter of what the MVDR filter gives and a quarter of the Wiener filter's."""
+    return (2 * estimates + steered + filtered) / 4
+
+
 class Activation(nn.Module):
     """A pointwise function of the last axis; PReLU learns one slope for each of `groups` (sizes along that axis)."""
 
@@ -329,9 +334,30 @@ class TFGridNet(SavedModel[TFGridNetConfig]):
         Raises:
             SepasrError: where the mixture has not the microphones that the model was made for.
         """
-        channels, size = mixture.shape[1:]
-        check_microphones(channels, self.takes)
+        size = mixture.shape[2]
         lengths = differing(lengths, size)
+        estimates, spectrum, level = self._estimates(mixture, lengths)
+        with torch.autocast(mixture.device.type, enabled=False):
+            if self.config.beamform:
+                estimates = averaged(*self._filtered(estimates, spectrum))
+            return self.stft.synthesise(estimates, size, lengths) * level
+
+    def with_filters(self, mixture: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """The estimates, and what the MVDR and the Wiener filters give that these steer: (B, 3, S, N).
+
+        All at levels that explain the mixture; of one microphone, the estimates three times. For the rest as `forward`.
+        """
+        size = mixture.shape[2]
+        lengths = differing(lengths, size)
+        estimates, spectrum, level = self._estimates(mixture, lengths)
+        with torch.autocast(mixture.device.type, enabled=False):
+            parts = torch.stack(self._filtered(estimates, spectrum), dim=1)
+            return self.stft.synthesise(parts, size, lengths) * level[:, None]
+
+    def _estimates(self, mixture: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Spectra (B, S, T, F), and those of the mixture (B, M, T, F) whose level (B, 1, 1) was taken from both."""
+        channels = mixture.shape[1]
+        check_microphones(channels, self.takes)
         # Audio keeps full precision outside the blocks; torch.complex knows no half precision either.
         with torch.autocast(mixture.device.type, enabled=False):
             mixture = mixture.float()
@@ -349,27 +375,26 @@ class TFGridNet(SavedModel[TFGridNetConfig]):
         with torch.autocast(mixture.device.type, enabled=False):
             x = x if extent is None else x * extent.keep
             x = self.decode(x.permute(0, 3, 1, 2)).unflatten(1, (self.config.speakers, 2))
-            estimates = torch.complex(x[:, :, 0], x[:, :, 1])  # [B, S, T, F]
-            if self.config.beamform:
-                estimates = self._beamformed(estimates, spectrum)
-            return self.stft.synthesise(estimates, size, lengths) * level
+            estimates = torch.complex(x[:, :, 0], x[:, :, 1])
+            # The last convolution reaches a frame beyond an example's own.
+            return estimates if extent is None else estimates * extent.keep[:, None, :, :, 0], spectrum, level
 
-    def _beamformed(self, estimates: Tensor, spectrum: Tensor) -> Tensor:
-        """Estimates (B, S, T, F) at levels that explain the mixture's (B, M, T, F).
+    def _filtered(self, estimates: Tensor, spectrum: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Estimates (B, S, T, F) at levels that explain the mixture's (B, M, T, F), and what they steer: MVDR, Wiener.
 
-        Of several microphones, half is theirs, and half the mean of the MVDR and Wiener filters that they steer.
+        Where one microphone hears anything, these are the estimates too.
         """
         estimates = explain(estimates, spectrum[:, 0])
-        several = (spectrum.abs().sum((2, 3)) > 0).sum(1) > 1
+        several = ((spectrum.abs().sum((2, 3)) > 0).sum(1) > 1)[:, None, None, None]
         if not several.any():
-            return estimates
+            return estimates, estimates, estimates
         sources = torch.cat([estimates, spectrum[:, :1] - estimates.sum(1, keepdim=True)], dim=1)
         steered = beamform(spectrum, ratio_masks(sources), self.filters)
         # By the factor that fits them best (least squares), for the filters leave the estimates' scale open.
         fitting = (steered.conj() * estimates).real.sum((2, 3), keepdim=True)
         steered = steered * fitting / (steered.abs().square().sum((2, 3), keepdim=True) + EPSILON**2)
-        mean = (2 * estimates + steered + wiener(estimates, spectrum)) / 4
-        return torch.where(several[:, None, None, None], mean, estimates)
+        filtered = wiener(estimates, spectrum)
+        return estimates, torch.where(several, steered, estimates), torch.where(several, filtered, estimates)
 
     def _extent(self, frames: Tensor, size: int) -> Extent:
         mask = valid(frames, size)

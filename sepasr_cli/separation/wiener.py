@@ -51,7 +51,9 @@ def wiener(estimates: Tensor, mixture: Tensor, frames: int = 3) -> Tensor:
     """
     size = mixture.shape[2]
     delayed = [functional.pad(mixture, (0, 0, delay, 0))[:, :, :size] for delay in range(frames)]
-    taps = torch.cat(delayed, dim=1).permute(0, 3, 1, 2)  # (B, F, K, T)
+    # Frames in which nothing is heard, as behind the end of a padded example, count for nothing.
+    heard = mixture.abs().sum((1, 3), keepdim=True) > 0
+    taps = (torch.cat(delayed, dim=1) * heard).permute(0, 3, 1, 2)  # (B, F, K, T)
     covariance = taps @ taps.mH
     loading = LOADING * covariance.diagonal(dim1=2, dim2=3).real.mean(2) + EPSILON
     eye = torch.eye(covariance.shape[-1], dtype=covariance.dtype, device=covariance.device)

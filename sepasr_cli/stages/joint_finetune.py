@@ -7,7 +7,9 @@ from pathlib import Path
 from sepasr_cli.errors import SepasrError
 from sepasr_cli.files import fingerprint
 from sepasr_cli.joint import JointModel
-from sepasr_cli.pretrained import load_system
+from sepasr_cli.pretrained import load_separator, load_system
+from sepasr_cli.saved_model import weights_fingerprint
+from sepasr_cli.separation import ByMicrophones
 from sepasr_cli.separation.tfgridnet import TFGridNet
 from sepasr_cli.stages.training import data_fingerprint, goal_and_settings, mixture_data, open_run, train_model
 from sepasr_cli.training.tasks import JointTask
@@ -55,6 +57,10 @@ def joint_finetune(
     inputs["separator"] = fingerprint(directory.require_model("separator") / "model.safetensors")
     if config.recognizer is None:
         inputs["recognizer"] = fingerprint(directory.require_model("recognizer") / "model.safetensors")
+    one = None
+    if config.one_microphone is not None:
+        one = load_separator(config.one_microphone, system="cascade")
+        inputs["one_microphone"] = weights_fingerprint(one)
     with directory.stage("joint", settings, inputs, goal, restart) as stage:
         directory.write_recipe(resolved)
         if stage.finished:
@@ -62,6 +68,8 @@ def joint_finetune(
         model = load_system(str(directory.path), system="cascade", recognizer=config.recognizer)
         if config.beamform:
             model = beamforming(model)
+        if one is not None:
+            model = JointModel.join(ByMicrophones.join(one, model.separator), model.recognizer)
         vocabulary = model.trainable_recognizer.vocabulary
         vocabulary.save_text(directory.path / "joint" / "tokens.txt")
         train, dev = mixture_data(directory, resolved, config, vocabulary, skip_bad)

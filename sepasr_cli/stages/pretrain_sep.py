@@ -2,11 +2,14 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from sepasr_cli.errors import SepasrError
 from sepasr_cli.pretrained import load_separator
 from sepasr_cli.saved_model import weights_fingerprint
-from sepasr_cli.separation import build_separator
+from sepasr_cli.separation import Separator, SeparatorConfig, TFGridNet, TwoStage, build_separator
+from sepasr_cli.separation.tfgridnet import TFGridNetConfig
+from sepasr_cli.separation.two_stage import TwoStageConfig
 from sepasr_cli.stages.training import (
     data_fingerprint,
     goal_and_settings,
@@ -53,13 +56,10 @@ def pretrain_sep(
     inputs = data_fingerprint(directory, config.dynamic_mixing)
     initial = None
     if config.initial is not None:
-        initial = load_separator(config.initial, system="cascade")
-        if initial.config != resolved.separation:
-            raise SepasrError(
-                f"pretrain_sep.initial: {config.initial} has other sizes than the recipe's separation; "
-                "make them equal, or leave it out"
-            )
+        initial = _initial(config.initial, resolved.separation)
         inputs["initial"] = weights_fingerprint(initial)
+    elif isinstance(resolved.separation, TwoStageConfig):
+        raise SepasrError("pretrain_sep.initial: expected the separator that is the first stage, found none; name it")
     with directory.stage("separator", settings, inputs, goal, restart) as stage:
         directory.write_recipe(resolved)
         if stage.finished:
@@ -71,3 +71,23 @@ def pretrain_sep(
         stage.complete, stage.results = train_model(
             directory, "separator", resolved, model, task, train, dev, config, device, max_minutes
         )
+
+
+def _initial(name: str, wanted: SeparatorConfig) -> Separator:
+    """The separator that training starts from; where two stages are wanted, `name` may be the first one's.
+
+    Raises:
+        SepasrError: where it is not there, or does not fit.
+    """
+    found = load_separator(name, system="cascade")
+    if found.config == wanted:
+        return found
+    if isinstance(wanted, TwoStageConfig) and isinstance(found, TFGridNet) and _sizes(found.config) == _sizes(wanted):
+        return TwoStage.following(found, wanted)
+    raise SepasrError(
+        f"pretrain_sep.initial: {name} has other sizes than the recipe's separation; make them equal, or leave it out"
+    )
+
+
+def _sizes(config: TFGridNetConfig) -> dict[str, Any]:
+    return config.model_dump(exclude={"kind", "beamform", "checkpoint_activations"})

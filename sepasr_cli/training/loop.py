@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.state import AcceleratorState
 from accelerate.utils import broadcast, gather_object
 from pydantic import Field
@@ -154,8 +154,8 @@ class Trainer:
         """
         Args:
             task: `forward(batch) -> StepResult`, with `criterion`, the metric whose highest value is best; where it
-                has `begins_trained`, what it begins with is validated as step 0; where it has `derived(means)`, that
-                tells more of the validation's means.
+                has `begins_trained`, what it begins with is validated as step 0; where it has `branches`, a batch may
+                pass some weights by; where it has `derived(means)`, that tells more of the validation's means.
             train: batches by number.
             dev: makers of the validation's batches.
             frozen: prefixes of weights that are not trained and not kept.
@@ -164,7 +164,10 @@ class Trainer:
             raise SepasrError(f"precision 'fp16' needs a CUDA device, found {device.type}; set precision to bf16 or no")
         # One process may train several tasks, each in its own precision.
         AcceleratorState._reset_state()
-        self.accelerator = Accelerator(mixed_precision=config.precision, cpu=device.type == "cpu")
+        across = DistributedDataParallelKwargs(find_unused_parameters=getattr(task, "branches", False))
+        self.accelerator = Accelerator(
+            mixed_precision=config.precision, cpu=device.type == "cpu", kwargs_handlers=[across]
+        )
         self.config, self.folder, self.seed, self.frozen = config, folder, seed, frozen
         self.train_batches, self.dev = train, dev
         self.task = task

@@ -20,7 +20,7 @@ from sepasr_cli.manifest import Reference
 from sepasr_cli.recognition.beam_search import greedy
 from sepasr_cli.recognition.language_model import LanguageModel
 from sepasr_cli.recognition.recognizer import Recognizer
-from sepasr_cli.separation import Separator
+from sepasr_cli.separation import ByMicrophones, Separator
 from sepasr_cli.separation.losses import mask_loss, separation_loss, si_sdr
 from sepasr_cli.separation.mask_mvdr import MaskMVDR
 from sepasr_cli.separation.stft import deviation
@@ -98,10 +98,16 @@ class JointFinetuneConfig(_MixtureTraining):
     order: Literal["ctc", "separation"] = Field("ctc", description="what matches speakers with transcripts")
     separation_weight: float = Field(0.0, ge=0, description="of the separation loss, added to the recognition loss")
     separation_loss: Literal["l1", "si_sdr"] = "l1"
+    clean_weight: float = Field(
+        0.0, ge=0, description="of the recognition loss on the references, added: clean speech is heard as well"
+    )
     pretrained_weight: float = Field(
         0.0, ge=0, description="of half the squared distance of the weights to the pre-trained ones, added to the loss"
     )
     beamform: bool = Field(False, description="set `separation.beamform` of a TF-GridNet from here on")
+    one_microphone: str | None = Field(
+        None, description="a separator for one microphone, to go beside the run's: a run, a folder or a hub name"
+    )
     train: Literal["both", "separator", "recognizer"] = "both"
     recognizer: str | None = Field(
         None, description="a CTC model of transformers, by hub name or local folder; null: that of pretrain-asr"
@@ -219,6 +225,8 @@ class JointTask(nn.Module):
     def __init__(self, model: JointModel, config: JointFinetuneConfig) -> None:
         super().__init__()
         self.model, self.config = model, config
+        #: Not every batch goes through every weight: those of one microphone, or of several.
+        self.branches = isinstance(model.separator, ByMicrophones)
         for name, part in (("separator", model.separator), ("recognizer", model.recognizer)):
             if config.train not in ("both", name):
                 part.requires_grad_(False)
@@ -263,6 +271,12 @@ class JointTask(nn.Module):
             for name in ("total", "ctc", "attention", "accuracy")
         }
         loss = per_mixture.pop("total")
+        if config.clean_weight > 0 or not self.training:
+            recognizer, targets = self.model.trainable_recognizer, batch.targets.flatten(0, 1)
+            clean = recognizer.encode(batch.references.flatten(0, 1), batch.lengths.repeat_interleave(speakers))
+        if config.clean_weight > 0:
+            of_clean = recognizer.loss(*clean, targets, batch.target_lengths.flatten()).total
+            loss = loss + config.clean_weight * of_clean.view(-1, speakers).mean(1)
         if config.separation_weight > 0:
             loss = loss + config.separation_weight * separated.loss
         if config.pretrained_weight > 0:
@@ -271,9 +285,6 @@ class JointTask(nn.Module):
         microphone = self.model.separator.config.reference_microphone
         metrics |= separation_quality(estimates, separated.order, batch, microphone)
         if not self.training:
-            targets = batch.targets.flatten(0, 1)
-            recognizer = self.model.trainable_recognizer
-            clean = recognizer.encode(batch.references.flatten(0, 1), batch.lengths.repeat_interleave(speakers))
             accuracy = _greedy_accuracy(recognizer, result.encoded, result.frames, targets)
             metrics["greedy_accuracy"] = accuracy.view(-1, speakers).mean(1)
             metrics["clean_accuracy"] = _greedy_accuracy(recognizer, *clean, targets).view(-1, speakers).mean(1)

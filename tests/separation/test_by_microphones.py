@@ -37,6 +37,26 @@ def test_each_number_of_microphones_has_its_separator() -> None:
         assert not torch.equal(both(mixture[:, :1]), several(mixture[:, :1]))
 
 
+def test_examples_whose_other_channels_are_silent_are_of_one_microphone() -> None:
+    one, several = network(1), network(3, fewer_microphones=True)
+    both = ByMicrophones.join(one, several)
+    mixture = torch.randn(3, 3, 2000)
+    mixture[0, 1:] = 0
+    mixture[1, 2:] = 0
+    lengths = torch.tensor([2000, 2000, 1500])
+    with torch.no_grad():
+        estimates = both(mixture, lengths)
+        torch.testing.assert_close(estimates[:1], one(mixture[:1, :1]))
+        torch.testing.assert_close(estimates[1:], several(mixture[1:], lengths[1:]))
+        assert torch.equal(both(mixture[:1]), one(mixture[:1, :1]))
+
+
+def test_two_joined_are_not_joined_again() -> None:
+    both = ByMicrophones.join(network(1), network(2))
+    with pytest.raises(SepasrError, match=r"separators trained apart: .*several.kind.*by_microphones"):
+        ByMicrophones.join(network(1), both)
+
+
 @pytest.mark.parametrize(
     ("one", "several", "message"),
     [

@@ -13,7 +13,7 @@ from torch.nn import functional
 from sepasr_cli.errors import SepasrError
 from sepasr_cli.separation import build_separator, tfgridnet
 from sepasr_cli.separation.losses import separation_loss, si_sdr
-from sepasr_cli.separation.tfgridnet import GridBlock, TFGridNet, TFGridNetConfig
+from sepasr_cli.separation.tfgridnet import GridBlock, TFGridNet, TFGridNetConfig, averaged
 from sepasr_cli.separation.wiener import explain
 
 SMALL: dict[str, Any] = {"blocks": 1, "embedding": 8, "lstm": 8, "heads": 2, "qk_size": 70, "fft_size": 64, "hop": 32}
@@ -289,10 +289,21 @@ def test_beamforming_helps_an_estimate_that_is_rough() -> None:
     mixture = torch.stack([speakers[:, 0].roll(m, -1) + speakers[:, 1].roll(-m, -1) for m in range(3)], dim=1)
     spectrum = model.stft.analyse(mixture)
     rough = model.stft.analyse(speakers + 0.5 * speakers.flip(1))
-    mean = model.stft.synthesise(model._beamformed(rough, spectrum), 16000)
-    alone = model._beamformed(rough, spectrum * torch.tensor([1.0, 0.0, 0.0])[:, None, None])
+    mean = model.stft.synthesise(averaged(*model._filtered(rough, spectrum)), 16000)
+    alone = model._filtered(rough, spectrum * torch.tensor([1.0, 0.0, 0.0])[:, None, None])
     assert (si_sdr(mean, speakers) > si_sdr(speakers + 0.5 * speakers.flip(1), speakers) + 1).all()
-    torch.testing.assert_close(alone, explain(rough, spectrum[:, 0]))
+    for part in alone:
+        torch.testing.assert_close(part, explain(rough, spectrum[:, 0]))
+
+
+def test_beamforming_in_a_padded_batch_is_that_of_an_example_alone() -> None:
+    model = small(microphones=3, fewer_microphones=True, beamform=True)
+    scatter(model)
+    mixture, lengths = torch.randn(2, 2, 2000), torch.tensor([2000, 1410])
+    mixture[1, :, 1410:] = 0
+    with torch.no_grad():
+        together, alone = model(mixture, lengths)[1, :, :1410], model(mixture[1:, :, :1410])[0]
+    torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)
 
 
 def test_beamforming_trains_and_leaves_one_microphone_but_for_its_level() -> None:

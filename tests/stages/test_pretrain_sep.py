@@ -9,6 +9,7 @@ import sepasr_cli
 from sepasr_cli.errors import SepasrError
 from sepasr_cli.pretrained import load_separator
 from sepasr_cli.rundir import RunDir
+from sepasr_cli.separation import TwoStage
 
 
 @pytest.fixture
@@ -21,9 +22,9 @@ def run(make_run: Callable[..., RunDir]) -> RunDir:
     return made
 
 
-def train(run: RunDir, *overrides: str) -> None:
+def train(run: RunDir, *overrides: str, kind: str = "tfgridnet") -> None:
     steps = ("max_steps=1", "validate_every=1", "batch_size=1", "reference=image", *overrides)
-    sizes = load_separator(str(run.path / "other")).config.model_dump(mode="json")
+    sizes = load_separator(str(run.path / "other")).config.model_dump(mode="json") | {"kind": kind}
     settings = [f"separation.{name}={value}" for name, value in sizes.items() if value is not None]
     settings += [f"pretrain_sep.{step}" for step in steps]
     sepasr_cli.pretrain_sep(run.path, overrides=settings, device="cpu", restart=True)
@@ -43,3 +44,17 @@ def test_its_sizes_must_be_those_of_the_recipe(run: RunDir) -> None:
         SepasrError, match=r"pretrain_sep.initial: .*other has other sizes than the recipe's separation"
     ):
         sepasr_cli.pretrain_sep(run.path, overrides=[f"pretrain_sep.initial={run.path / 'other'}"], restart=True)
+
+
+def test_two_stages_begin_with_the_first(run: RunDir) -> None:
+    first = load_separator(str(run.path / "other")).state_dict()
+    train(run, f"initial={run.path / 'other'}", kind="two_stage")
+    both = load_separator(str(run.path / "separator"))
+    assert isinstance(both, TwoStage)
+    assert all(torch.equal(both.first.state_dict()[name], value) for name, value in first.items())
+    assert any(weight.any() for weight in both.second.decode.parameters())
+    # From both, and not from nothing.
+    both.save_pretrained(run.path / "both")
+    train(run, f"initial={run.path / 'both'}", kind="two_stage")
+    with pytest.raises(SepasrError, match=r"pretrain_sep.initial: expected the separator that is the first stage"):
+        train(run, "initial=null", kind="two_stage")

@@ -126,6 +126,20 @@ def test_validation_hears_the_references_as_the_recogniser_alone_does(batch, joi
     assert "clean_accuracy" not in JointTask(joint, JointFinetuneConfig()).train()(batch).metrics
 
 
+def test_clean_speech_counts_by_its_weight(batch, joint):
+    speakers = batch.references.shape[1]
+    alone = SpeechBatch(
+        batch.ids * speakers,
+        batch.references.flatten(0, 1),
+        batch.lengths.repeat_interleave(speakers),
+        batch.targets.flatten(0, 1),
+        batch.target_lengths.flatten(),
+    )
+    clean = RecognitionTask(joint.recognizer).eval()(alone).loss.view(-1, speakers).mean(1)
+    without, with_it = (JointTask(joint, JointFinetuneConfig(clean_weight=x)).eval()(batch).loss for x in (0, 0.5))
+    torch.testing.assert_close(with_it, without + 0.5 * clean)
+
+
 @pytest.mark.parametrize("part", ["separator", "recognizer"])
 def test_a_part_that_is_not_trained_does_not_change(batch, joint, part):
     """Nor do its running statistics."""

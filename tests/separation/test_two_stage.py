@@ -1,0 +1,87 @@
+"""A second network corrects what the first and its filters give."""
+
+import pytest
+import torch
+
+from sepasr_cli.errors import SepasrError
+from sepasr_cli.separation.losses import separation_loss
+from sepasr_cli.separation.tfgridnet import TFGridNet, TFGridNetConfig
+from sepasr_cli.separation.two_stage import TwoStage, TwoStageConfig
+
+SIZES = {"fft_size": 64, "hop": 32, "blocks": 1, "embedding": 4, "lstm": 4, "heads": 2, "qk_size": 66}
+SIZES |= {"sample_rate": 8000, "microphones": 3, "fewer_microphones": True}
+
+
+@pytest.fixture
+def first() -> TFGridNet:
+    torch.manual_seed(0)
+    return TFGridNet(TFGridNetConfig.model_validate(SIZES)).eval()
+
+
+@pytest.fixture
+def both(first: TFGridNet) -> TwoStage:
+    return TwoStage.following(first, TwoStageConfig.model_validate(SIZES)).eval()
+
+
+def disturbed(model: TwoStage) -> TwoStage:
+    """With a second network that does correct something."""
+    torch.manual_seed(1)
+    with torch.no_grad():
+        for parameter in model.second.decode.parameters():
+            parameter += 0.1 * torch.randn_like(parameter)
+    return model
+
+
+@pytest.mark.parametrize("microphones", [1, 2, 3])
+def test_it_begins_with_what_the_first_and_its_filters_give(first: TFGridNet, both: TwoStage, microphones: int) -> None:
+    mixture, lengths = torch.randn(2, microphones, 4000), torch.tensor([4000, 2500])
+    mixture[1, :, 2500:] = 0
+    steering = TFGridNet(first.config.model_copy(update={"beamform": True})).eval()
+    steering.load_state_dict(first.state_dict())
+    with torch.no_grad():
+        expected = steering(mixture, lengths)
+        torch.testing.assert_close(both(mixture, lengths), expected)
+        assert not torch.allclose(disturbed(both)(mixture, lengths), expected, atol=1e-2)
+
+
+def test_the_second_begins_deaf_to_the_guides_and_learns_to_hear_them(both: TwoStage) -> None:
+    mixture = torch.randn(1, 3, 2000)
+    weight = both.second.encode.weight
+    disturbed(both)
+    with torch.no_grad():
+        torch.testing.assert_close(weight[:, :3], both.first.encode.weight[:, :3])
+        assert not weight[:, 3 : 3 + both.guides].any() and not weight[:, -both.guides :].any()
+    both(mixture).square().sum().backward()
+    assert weight.grad is not None and weight.grad[:, 3 : 3 + both.guides].abs().min() > 0
+
+
+def test_an_example_alone_equals_itself_in_a_padded_batch(both: TwoStage) -> None:
+    mixture, lengths = torch.randn(2, 2, 4000), torch.tensor([4000, 2950])
+    mixture[1, :, 2950:] = 0
+    with torch.no_grad():
+        together, alone = disturbed(both)(mixture, lengths), both(mixture[1:, :, :2950])
+    torch.testing.assert_close(together[1, :, :2950], alone[0], rtol=1e-4, atol=1e-5)
+    assert not together[1, :, 2950:].any()
+
+
+def test_training_leaves_the_first_as_it_was(first: TFGridNet, both: TwoStage) -> None:
+    both.train()
+    optimizer = torch.optim.Adam([weight for weight in both.parameters() if weight.requires_grad], lr=1e-2)
+    references = torch.randn(1, 2, 4000)
+    mixture = torch.stack([references.sum(1), references[:, 0] - references[:, 1], references[:, 0]], dim=1)
+    losses = []
+    for _ in range(12):
+        loss = separation_loss(both(mixture), references, None, "si_sdr").loss.mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < losses[0] - 1
+    for name, value in first.state_dict().items():
+        assert torch.equal(both.first.state_dict()[name], value)
+
+
+def test_it_takes_the_microphones_that_its_first_takes(both: TwoStage) -> None:
+    assert list(both.takes) == [1, 2, 3]
+    with pytest.raises(SepasrError, match="found 4 channels, the model expects 1 to 3"):
+        both(torch.randn(1, 4, 2000))
