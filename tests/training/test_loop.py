@@ -251,3 +251,51 @@ def test_two_processes_train_as_one(tmp_path):
     assert [record["step"] for record in lines] == [2, 4, 6]
     dev = records(tmp_path / "two", "dev")
     assert len(dev) == 2 and math.isfinite(dev[0]["fit"])
+
+
+FORK = """
+import sys
+sys.path.insert(0, {here!r})
+from pathlib import Path
+from test_loop import Fork, batches
+import torch
+from sepasr_cli.training.loop import LoopConfig, Trainer
+
+settings = dict(max_steps=3, validate_every=3, accumulation=int(sys.argv[2]), learning_rate=0.05, warmup_steps=0)
+dev = [lambda: batches(10_000)]
+trainer = Trainer(Fork(), batches, dev, LoopConfig(**settings), Path(sys.argv[1]), seed=1, device=torch.device("cpu"))
+trainer.run()
+trainer.close()
+"""
+
+
+class Fork(nn.Module):
+    """Two lines, of which two batches in turn go through each."""
+
+    criterion = "fit"
+    branches = True
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.ways = nn.ModuleList(nn.Linear(3, 1) for _ in range(2))
+
+    def forward(self, batch):
+        way = self.ways[int(batch.ids[0].split("/")[0]) // 2 % 2]
+        error = (way(batch.x)[:, 0] - batch.y) ** 2
+        return StepResult(error, {"fit": -error})
+
+
+def test_processes_agree_on_weights_that_some_batches_pass_by(tmp_path):
+    script = tmp_path / "fork.py"
+    script.write_text(FORK.format(here=str(Path(__file__).parent)))
+    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+    for folder, before, accumulation in (("one", (), 4), ("two", launcher, 2)):
+        (tmp_path / folder).mkdir()
+        command = [sys.executable, *before, str(script), str(tmp_path / folder), str(accumulation)]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+        assert done.returncode == 0, done.stderr
+    one, two = weights(tmp_path / "one", 3), weights(tmp_path / "two", 3)
+    for name in one:
+        torch.testing.assert_close(two[name], one[name])
