@@ -16,7 +16,7 @@ from sepasr_cli.recognition.ready_made import PretrainedCTC, is_ready_made, load
 from sepasr_cli.recognition.recognizer import Recognizer
 from sepasr_cli.rundir import RunDir
 from sepasr_cli.saved_model import CONFIG, WEIGHTS, SavedModel, local_folder, read_config
-from sepasr_cli.separation import ByMicrophones, MaskMVDR, Separator, TFGridNet, TwoStage
+from sepasr_cli.separation import NETWORKS, ByMicrophones, Separator
 
 System = Literal["joint", "cascade"]
 
@@ -27,7 +27,7 @@ DECODING = "decoding"
 
 MODELS: dict[str, type[SavedModel]] = {
     model.kind: model
-    for model in (TFGridNet, TwoStage, MaskMVDR, ByMicrophones, Recognizer, PretrainedCTC, LanguageModel, JointModel)
+    for model in (*NETWORKS.values(), ByMicrophones, Recognizer, PretrainedCTC, LanguageModel, JointModel)
 }
 
 

@@ -17,7 +17,8 @@ from sepasr_cli.separation.two_stage import TwoStage, TwoStageConfig
 from sepasr_cli.settings import Settings, validate
 
 Network: TypeAlias = TFGridNet | TwoStage | MaskMVDR
-SeparatorConfig: TypeAlias = Annotated[TFGridNetConfig | TwoStageConfig | MaskMVDRConfig, Field(discriminator="kind")]
+NetworkConfig: TypeAlias = TFGridNetConfig | TwoStageConfig | MaskMVDRConfig
+SeparatorConfig: TypeAlias = Annotated[NetworkConfig, Field(discriminator="kind")]
 NETWORKS: dict[str, type[Network]] = {network.kind: network for network in (TFGridNet, TwoStage, MaskMVDR)}
 
 

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sepasr_cli.saved_model import SavedModel
-from sepasr_cli.separation.microphones import accepted
 from sepasr_cli.separation.tfgridnet import TFGridNet, TFGridNetConfig, averaged
 from sepasr_cli.settings import Settings
 
@@ -65,7 +64,7 @@ class TwoStage(SavedModel[TwoStageConfig]):
     @property
     def takes(self) -> range:
         """The numbers of microphones that are taken."""
-        return accepted(self.config)
+        return self.first.takes
 
     def forward(self, mixture: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Separate mixtures (B, M, N), with `lengths` (B,) where they differ, into (B, S, N); as TF-GridNet does.

@@ -55,7 +55,7 @@ def batches(number, poison=()):
     return Points([f"{number}/{row}" for row in range(8)], x, y)
 
 
-def trainer(folder, data=batches, **changes):
+def trainer(folder, data=batches, task=None, **changes):
     settings = {
         "learning_rate": 0.05,
         "max_steps": 30,
@@ -67,7 +67,7 @@ def trainer(folder, data=batches, **changes):
     }
     folder.mkdir(exist_ok=True, parents=True)
     dev = [lambda number=number: batches(10_000 + number) for number in range(3)]
-    return Trainer(Line(), data, dev, LoopConfig(**settings), folder, seed=1, device=CPU)
+    return Trainer(task or Line(), data, dev, LoopConfig(**settings), folder, seed=1, device=CPU)
 
 
 def weights(folder, step):
@@ -206,17 +206,22 @@ import test_loop
 def slow(number):
     time.sleep(float(sys.argv[2]))
     return test_loop.batches(number)
-trainer = test_loop.trainer(Path(sys.argv[1]), slow, max_steps=int(sys.argv[3]))
+task, accumulation = getattr(test_loop, sys.argv[4])(), int(sys.argv[5])
+trainer = test_loop.trainer(Path(sys.argv[1]), slow, task, max_steps=int(sys.argv[3]), accumulation=accumulation)
 trainer.run()
 trainer.close()
 """
 
 
-def _start(tmp_path, folder, pause, steps, launcher=()):
+#: Before a script, that two processes run it together.
+TWO = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+
+
+def _start(tmp_path, folder, pause, steps, launcher=(), task="Line", accumulation=1):
     script = tmp_path / "train.py"
     script.write_text(SCRIPT.format(here=str(Path(__file__).parent)))
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, *launcher, str(script), str(folder), str(pause), str(steps)]
+    command = [sys.executable, *launcher, str(script), str(folder), str(pause), str(steps), task, str(accumulation)]
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
@@ -239,8 +244,7 @@ def test_kill_9_loses_at_most_the_steps_since_the_last_state(tmp_path):
 
 def test_two_processes_train_as_one(tmp_path):
     """torchrun on two CPU processes: both batches of a step reach the weights, one process writes."""
-    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
-    process = _start(tmp_path, tmp_path / "two", 0, 6, launcher)
+    process = _start(tmp_path, tmp_path / "two", 0, 6, TWO)
     output, _ = process.communicate(timeout=120)
     assert process.returncode == 0, output
     state = weights(tmp_path / "two", 6)
@@ -251,22 +255,6 @@ def test_two_processes_train_as_one(tmp_path):
     assert [record["step"] for record in lines] == [2, 4, 6]
     dev = records(tmp_path / "two", "dev")
     assert len(dev) == 2 and math.isfinite(dev[0]["fit"])
-
-
-FORK = """
-import sys
-sys.path.insert(0, {here!r})
-from pathlib import Path
-from test_loop import Fork, batches
-import torch
-from sepasr_cli.training.loop import LoopConfig, Trainer
-
-settings = dict(max_steps=3, validate_every=3, accumulation=int(sys.argv[2]), learning_rate=0.05, warmup_steps=0)
-dev = [lambda: batches(10_000)]
-trainer = Trainer(Fork(), batches, dev, LoopConfig(**settings), Path(sys.argv[1]), seed=1, device=torch.device("cpu"))
-trainer.run()
-trainer.close()
-"""
 
 
 class Fork(nn.Module):
@@ -287,15 +275,10 @@ class Fork(nn.Module):
 
 
 def test_processes_agree_on_weights_that_some_batches_pass_by(tmp_path):
-    script = tmp_path / "fork.py"
-    script.write_text(FORK.format(here=str(Path(__file__).parent)))
-    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
-    for folder, before, accumulation in (("one", (), 4), ("two", launcher, 2)):
-        (tmp_path / folder).mkdir()
-        command = [sys.executable, *before, str(script), str(tmp_path / folder), str(accumulation)]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
-        assert done.returncode == 0, done.stderr
+    for folder, launcher, accumulation in (("one", (), 4), ("two", TWO, 2)):
+        process = _start(tmp_path, tmp_path / folder, 0, 3, launcher, "Fork", accumulation)
+        output, _ = process.communicate(timeout=120)
+        assert process.returncode == 0, output
     one, two = weights(tmp_path / "one", 3), weights(tmp_path / "two", 3)
     for name in one:
         torch.testing.assert_close(two[name], one[name])
