@@ -141,7 +141,9 @@ class Recipe(Settings):
     def _references_are_made(self) -> None:
         wanted = {
             "pretrain_sep.reference": (self.pretrain_sep.reference,),
-            "pretrain_asr.speech": tuple(kind for kind in self.pretrain_asr.speech if kind != "corpus"),
+            "pretrain_asr.speech": tuple(
+                kind for kind in self.pretrain_asr.speech if kind not in ("corpus", "separated")
+            ),
             "joint_finetune.reference": (self.joint_finetune.reference,),
             "scoring.reference": (self.scoring.reference,),
         }

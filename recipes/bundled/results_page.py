@@ -23,8 +23,12 @@ SCORED_METRICS = ("si_sdr", "sdr", "sir", "sar", "stoi", "pesq")
 MAIN = "bundled"
 #: The run of the TF-GridNet for one microphone.
 ONE_MICROPHONE = f"{MAIN}_one"
-#: The run of the bundled model: a second TF-GridNet behind the main run's, the one for one microphone, a recogniser.
+#: A second TF-GridNet behind the main run's, the one for one microphone, a recogniser.
 TWO_STAGES = f"{MAIN}_two"
+#: The run of the bundled model: these, the recogniser taught by separated speech, fine-tuned again.
+FINAL = f"{MAIN}_final"
+#: The systems that the model in the package was, the latest first.
+SHIPPED = ("final_joint", "two_stage_joint", "tfgridnet_joint", "tfgridnet_cascade")
 CONDITIONS = ("anechoic", "reverberant", "noisy")
 NAMES = {
     "mixture": "mixture, as it is",
@@ -34,6 +38,7 @@ NAMES = {
     "tfgridnet_filtered": "TF-GridNet with filters, cascade",
     "tfgridnet_joint": "TF-GridNet, joint",
     "two_stage_joint": "two TF-GridNets, joint",
+    "final_joint": "the model in the package",
     "mask_mvdr_cascade": "mask MVDR, cascade",
     "mask_mvdr_joint": "mask MVDR, joint",
 }
@@ -125,7 +130,7 @@ def shown(row: str) -> str:
 
 def best_system(rows: Rows, rest: str) -> str | None:
     """The row of the model that is shipped, or of what leads to it while there is no other."""
-    found = (f"{system}-{rest}" for system in ("two_stage_joint", "tfgridnet_joint", "tfgridnet_cascade"))
+    found = (f"{system}-{rest}" for system in SHIPPED)
     return next((name for name in found if name in rows), None)
 
 
@@ -201,7 +206,8 @@ def joint(rows: Rows) -> Table:
     table = [[*head, *(f"SI-SDR improvement of the {which} (dB)" for which in ("first", "second")), "difference (dB)"]]
     pairs = (("tfgridnet_cascade", "tfgridnet_joint"), ("tfgridnet_filtered", "tfgridnet_joint"))
     pairs += (("mask_mvdr_cascade", "mask_mvdr_joint"),)
-    pairs += (("tfgridnet_cascade", "two_stage_joint"), ("tfgridnet_joint", "two_stage_joint"))
+    pairs += (("tfgridnet_joint", "two_stage_joint"), ("two_stage_joint", "final_joint"))
+    pairs += (("tfgridnet_cascade", "final_joint"),)
     for names, condition, count in product(pairs, CONDITIONS, "124"):
         before, after = (rows.get(f"{name}-{condition}-{count}") for name in names)
         if before is None or after is None:
@@ -246,6 +252,7 @@ def artefacts(rows: Rows) -> Table:
         "tfgridnet_filtered",
         "tfgridnet_joint",
         "two_stage_joint",
+        "final_joint",
     )
     for condition, count, system in product(("reverberant", "noisy"), "24", systems):
         name = f"{system}-{condition}-{count}"

@@ -11,7 +11,14 @@ from sepasr_cli.pretrained import load_separator, load_system
 from sepasr_cli.saved_model import weights_fingerprint
 from sepasr_cli.separation import ByMicrophones
 from sepasr_cli.separation.tfgridnet import TFGridNet
-from sepasr_cli.stages.training import data_fingerprint, goal_and_settings, mixture_data, open_run, train_model
+from sepasr_cli.stages.training import (
+    data_fingerprint,
+    goal_and_settings,
+    mixture_data,
+    open_run,
+    train_model,
+    word_times,
+)
 from sepasr_cli.training.tasks import JointTask
 
 
@@ -54,9 +61,14 @@ def joint_finetune(
             "joint-finetune with dynamic_mixing expects 'max' or a range"
         )
     inputs = data_fingerprint(directory, config.dynamic_mixing)
-    inputs["separator"] = fingerprint(directory.require_model("separator") / "model.safetensors")
+    if config.separator is None:
+        inputs["separator"] = fingerprint(directory.require_model("separator") / "model.safetensors")
+    else:
+        inputs["separator"] = weights_fingerprint(load_separator(config.separator, system="cascade"))
     if config.recognizer is None:
         inputs["recognizer"] = fingerprint(directory.require_model("recognizer") / "model.safetensors")
+    if config.splice:
+        inputs["word times"] = fingerprint(word_times(directory))
     one = None
     if config.one_microphone is not None:
         one = load_separator(config.one_microphone, system="cascade")
@@ -65,11 +77,15 @@ def joint_finetune(
         directory.write_recipe(resolved)
         if stage.finished:
             return
-        model = load_system(str(directory.path), system="cascade", recognizer=config.recognizer)
+        recognizer = config.recognizer or str(directory.path)
+        model = load_system(config.separator or str(directory.path), system="cascade", recognizer=recognizer)
         if config.beamform:
             model = beamforming(model)
         if one is not None:
-            model = JointModel.join(ByMicrophones.join(one, model.separator), model.recognizer)
+            several = model.separator
+            # Of two separators the other one takes the place of its like.
+            several = several.several if isinstance(several, ByMicrophones) else several
+            model = JointModel.join(ByMicrophones.join(one, several), model.recognizer)
         vocabulary = model.trainable_recognizer.vocabulary
         vocabulary.save_text(directory.path / "joint" / "tokens.txt")
         train, dev = mixture_data(directory, resolved, config, vocabulary, skip_bad)

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -11,15 +12,32 @@ from sepasr_cli.corpora import read_corpora
 from sepasr_cli.device import pick_device
 from sepasr_cli.errors import SepasrError
 from sepasr_cli.files import fingerprint
+from sepasr_cli.pretrained import load_recognizer, load_separator
 from sepasr_cli.progress import progress
 from sepasr_cli.recipe import Recipe
 from sepasr_cli.recognition.recognizer import Hypothesis, Recognizer
 from sepasr_cli.recognition.tokens import Vocabulary
 from sepasr_cli.rundir import RunDir
-from sepasr_cli.stages.training import goal_and_settings, open_run, seed_weights, train_model, training_utterances
+from sepasr_cli.saved_model import weights_fingerprint
+from sepasr_cli.separation import Separator
+from sepasr_cli.stages.training import (
+    WORDS,
+    goal_and_settings,
+    open_run,
+    seed_weights,
+    train_model,
+    training_utterances,
+)
+from sepasr_cli.training.mixtures import SimulatedMixtures
+from sepasr_cli.training.separated import separate_mixtures, separated_speech
 from sepasr_cli.training.speech import LabelledSpeech, Speech, corpus_speech, reference_speech
 from sepasr_cli.training.splicing import Splices, Times, load_times, save_times
 from sepasr_cli.training.tasks import RecognitionTask
+
+#: In a run directory: what the separator made of the mixtures.
+SEPARATED = Path("recognizer", "separated")
+#: Kinds of speech that new utterances are made of: those without the echo of a room between the words.
+SPLICED = ("corpus", "separated")
 
 
 def pretrain_asr(
@@ -55,23 +73,33 @@ def pretrain_asr(
         "seed": resolved.seed,
     }
     spoken, inputs = training_speech(directory, resolved, skip_bad)
+    initial = None
+    if config.initial is not None:
+        initial = _initial(config.initial, resolved)
+        inputs["initial"] = weights_fingerprint(initial)
+    separator = None
+    if "separated" in config.speech:
+        separator = load_separator(config.separator or str(directory.path), pick_device(device), system="cascade")
+        inputs["separator"] = weights_fingerprint(separator)
     with directory.stage("recognizer", settings, inputs, goal, restart) as stage:
         directory.write_recipe(resolved)
         if stage.finished:
             return
-        vocabulary = training_vocabulary(resolved, spoken)
+        if separator is not None:
+            _separate(separator, directory, resolved)
         seed_weights(resolved, "recognizer")
-        model = Recognizer(resolved.recognition.model_copy(update={"vocabulary": vocabulary}))
+        vocabulary = training_vocabulary(resolved, spoken) if initial is None else initial.vocabulary
+        model = initial or Recognizer(resolved.recognition.model_copy(update={"vocabulary": vocabulary}))
         vocabulary.save_text(directory.path / "recognizer" / "tokens.txt")
         train = Speech(spoken, vocabulary, batch_size=config.batch_size, seed=resolved.seed, speeds=config.speeds)
         dev_speech = validation_speech(directory, resolved, skip_bad)
         dev = Speech(dev_speech, vocabulary, batch_size=config.batch_size, seed=resolved.seed)
-        if model.normalisation.kind == "global":
+        if model.normalisation.kind == "global" and initial is None:
             _measure(model, train, config.batch_size, device)
         task = RecognitionTask(model)
         midway = None
         if config.splice:
-            splice = partial(_splice, directory.path / "recognizer" / "words.json", train, model, resolved)
+            splice = partial(_splice, directory, train, model, resolved)
             midway = (config.splice_from, splice)
         stage.complete, stage.results = train_model(
             directory,
@@ -88,13 +116,46 @@ def pretrain_asr(
         )
 
 
-def _splice(path: Path, train: Speech, model: Recognizer, recipe: Recipe) -> None:
-    """From now on, new utterances are made of the corpus's words; where these are is found once and kept at `path`."""
+def _initial(name: str, recipe: Recipe) -> Recognizer:
+    """The recogniser that training starts from.
+
+    Raises:
+        SepasrError: where it is not there, or does not fit.
+    """
+    found = load_recognizer(name, recipe.sample_rate)
+    if isinstance(found, Recognizer) and recipe.recognition == found.config.model_copy(update={"vocabulary": None}):
+        return found.requires_grad_(True)
+    raise SepasrError(
+        f"pretrain_asr.initial: {name} has other sizes than the recipe's recognition; make them equal, or leave it out"
+    )
+
+
+def _separate(separator: Separator, run: RunDir, recipe: Recipe) -> None:
+    """Make the separated speech of both splits."""
+    config = recipe.pretrain_asr
+    for split in ("train", "dev"):
+        mixtures = SimulatedMixtures(
+            run.require_manifest(split),
+            reference=recipe.pretrain_sep.reference,
+            microphones=separator.config.microphones,
+            batch_size=1,
+            seed=recipe.seed,
+            microphone_counts=config.microphone_counts,
+        )
+        separate_mixtures(separator, mixtures, run.path / SEPARATED / split, bf16=config.precision == "bf16")
+
+
+def _splice(run: RunDir, train: Speech, model: Recognizer, recipe: Recipe) -> None:
+    """From now on, new utterances are made of the words; where these are is found once and kept."""
+    path = run.path / WORDS
     if not path.is_file():
-        times = _word_times(model, [item for item in train.speech if item.dry], recipe)
-        save_times(path, times)
-    train.change = Splices(
-        train.speech,
+        heard = [item for item in train.speech if item.kind == "corpus"]
+        if any(item.kind == "separated" for item in train.speech):
+            # Found where they are clear: the references go by the same names.
+            heard += reference_speech(run.require_manifest("train"), recipe.pretrain_sep.reference)
+        save_times(path, _word_times(model, heard, recipe))
+    train.splice = Splices(
+        [item for item in train.speech if item.kind in SPLICED],
         load_times(path),
         share=recipe.pretrain_asr.splice,
         seed=recipe.seed,
@@ -138,12 +199,20 @@ def training_speech(run: RunDir, recipe: Recipe, skip_bad: bool) -> tuple[list[L
             raise SepasrError("corpora.train: no utterance has a transcript; the recogniser needs some, add a corpus")
         inputs["training utterances"] = fingerprint([[one.id, one.text, one.duration] for one in utterances])
         spoken += corpus_speech(utterances, recipe.sample_rate)
-    for reference in recipe.pretrain_asr.speech:
-        if reference != "corpus":
-            manifest = run.require_manifest("train")
-            inputs["train mixtures"] = fingerprint(manifest)
-            spoken += reference_speech(manifest, reference)
-    return spoken, inputs
+    if set(recipe.pretrain_asr.speech) - {"corpus"}:
+        inputs["train mixtures"] = fingerprint(run.require_manifest("train"))
+    return spoken + _speech_of_mixtures(run, recipe, "train"), inputs
+
+
+def _speech_of_mixtures(run: RunDir, recipe: Recipe, split: Literal["train", "dev"]) -> list[LabelledSpeech]:
+    """Of a split's sources, reference signals and what the separator makes of them."""
+    spoken = []
+    for kind in recipe.pretrain_asr.speech:
+        if kind == "separated":
+            spoken += separated_speech(run.require_manifest(split), run.path / SEPARATED / split)
+        elif kind != "corpus":
+            spoken += reference_speech(run.require_manifest(split), kind)
+    return spoken
 
 
 def training_vocabulary(recipe: Recipe, spoken: Sequence[LabelledSpeech]) -> Vocabulary:
@@ -171,14 +240,10 @@ def _measure(model: Recognizer, speech: Speech, batch_size: int, device: str) ->
 
 def validation_speech(run: RunDir, recipe: Recipe, skip_bad: bool) -> list[LabelledSpeech]:
     """The dev split: the same kinds of speech as in training."""
-    config = recipe.pretrain_asr
-    spoken = []
-    if "corpus" in config.speech:
+    spoken = _speech_of_mixtures(run, recipe, "dev")
+    if "corpus" in recipe.pretrain_asr.speech:
         utterances = read_corpora(recipe.corpora.dev, skip_bad=skip_bad, sample_rate=recipe.sample_rate)
         spoken += corpus_speech(utterances, recipe.sample_rate)
-    for reference in config.speech:
-        if reference != "corpus":
-            spoken += reference_speech(run.require_manifest("dev"), reference)
     if not spoken:
         raise SepasrError("corpora.dev: no utterance has a transcript; validation needs some, add a corpus")
     return spoken

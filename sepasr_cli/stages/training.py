@@ -23,8 +23,12 @@ from sepasr_cli.saved_model import SavedModel
 from sepasr_cli.simulation.responses import ResponseBank
 from sepasr_cli.training.loop import Batch, Batches, LoopConfig, Trainer
 from sepasr_cli.training.mixtures import DynamicMixtures, SimulatedMixtures
+from sepasr_cli.training.speech import corpus_speech
+from sepasr_cli.training.splicing import Splices, Times, load_times
 from sepasr_cli.training.tasks import JointFinetuneConfig, PretrainSepConfig
 
+#: In a run directory: where the words of the training utterances are.
+WORDS = Path("recognizer", "words.json")
 #: Settings of a training that may change while its weights stay of use.
 GOALS = ("max_steps", "early_stopping", "tensorboard", "log_every", "save_every", "data_workers")
 
@@ -74,13 +78,21 @@ def mixture_data(
     segment = config.segment_seconds if isinstance(config, PretrainSepConfig) else None
     train: Batches
     if config.dynamic_mixing:
+        utterances = training_utterances(recipe, skip_bad)
+        splice = None
+        if isinstance(config, JointFinetuneConfig) and config.splice:
+            spoken = corpus_speech(utterances, recipe.sample_rate)
+            splice = Splices(
+                spoken, word_times(run), share=config.splice, seed=recipe.seed, sample_rate=recipe.sample_rate
+            )
         train = DynamicMixtures(
-            training_utterances(recipe, skip_bad),
+            utterances,
             ResponseBank.open(run.data),
             recipe.simulation,
             sample_rate=recipe.sample_rate,
             segment_seconds=segment,
             speeds=config.speeds,
+            splice=splice,
             **common,
         )
     else:
@@ -98,6 +110,21 @@ def data_fingerprint(run: RunDir, dynamic: bool) -> dict[str, str]:
             f"set simulation.response_bank and run `sepasr simulate {run.path}`"
         )
     return {"train mixtures": fingerprint(train), "dev mixtures": fingerprint(run.require_manifest("dev"))}
+
+
+def word_times(run: RunDir) -> Times:
+    """Where the run's recogniser found the words of what it learned from.
+
+    Raises:
+        SepasrError: where it did not.
+    """
+    path = run.path / WORDS
+    if not path.is_file():
+        raise SepasrError(
+            f"{path}: not found, which joint_finetune.splice needs; "
+            "train the recogniser with pretrain_asr.splice, or leave it out"
+        )
+    return load_times(path)
 
 
 def train_model(

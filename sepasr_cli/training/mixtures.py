@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from sepasr_cli import audio
-from sepasr_cli.corpora import read_speech
 from sepasr_cli.errors import SepasrError
 from sepasr_cli.manifest import Mixture, Reference, Utterance, read_manifest
 from sepasr_cli.randomness import generator
@@ -22,6 +21,7 @@ from sepasr_cli.simulation.config import SimulationConfig
 from sepasr_cli.simulation.rendering import Rendered, mix_on_the_fly
 from sepasr_cli.simulation.responses import ResponseBank
 from sepasr_cli.training.data import Movable, Samples, Schedule, change_speed, pad, pad_tokens
+from sepasr_cli.training.speech import LabelledSpeech, Splice, corpus_speech
 
 
 @dataclass(frozen=True)
@@ -179,12 +179,12 @@ class DynamicMixtures:
         vocabulary: Vocabulary | None = None,
         speeds: Sequence[float] = (1.0,),
         microphone_counts: Sequence[int] = (),
+        splice: Splice | None = None,
     ) -> None:
-        if vocabulary is not None:
-            utterances = [utterance for utterance in utterances if utterance.text]
-        self.by_speaker: dict[str, list[Utterance]] = {}
-        for utterance in sorted(utterances, key=lambda utterance: utterance.id):
-            self.by_speaker.setdefault(utterance.speaker, []).append(utterance)
+        spoken = corpus_speech(utterances, sample_rate, unread=vocabulary is None)
+        self.by_speaker: dict[str, list[LabelledSpeech]] = {}
+        for item in sorted(spoken, key=lambda item: item.id):
+            self.by_speaker.setdefault(item.speaker, []).append(item)
         if len(self.by_speaker) < simulation.speakers:
             raise SepasrError(
                 f"dynamic mixing: {len(self.by_speaker)} speakers found, expected at least {simulation.speakers}; "
@@ -193,7 +193,7 @@ class DynamicMixtures:
         self.bank, self.simulation, self.reference, self.microphones = bank, simulation, reference, microphones
         self.batch_size, self.seed, self.sample_rate = batch_size, seed, sample_rate
         self.segment_seconds, self.vocabulary, self.speeds = segment_seconds, vocabulary, tuple(speeds)
-        self.microphone_counts = tuple(microphone_counts)
+        self.microphone_counts, self.splice = tuple(microphone_counts), splice
 
     def __call__(self, number: int) -> MixtureBatch:
         """Batch `number` of the training."""
@@ -207,16 +207,18 @@ class DynamicMixtures:
         share = np.array([len(self.by_speaker[speaker]) for speaker in speakers], float)
         chosen = rng.choice(len(speakers), size=self.simulation.speakers, replace=False, p=share / share.sum())
         spoken = [self.by_speaker[speakers[index]] for index in chosen]
-        utterances = [own[int(rng.integers(len(own)))] for own in spoken]
-        signals = [self._signal(utterance, rng) for utterance in utterances]
+        items = [own[int(rng.integers(len(own)))] for own in spoken]
+        if self.splice is not None:
+            items = [self.splice(item, number) for item in items]
+        signals = [self._signal(item, rng) for item in items]
         rendered = mix_on_the_fly(self.simulation, rng, signals, self.bank, self.sample_rate)
         example = _as_example(
-            f"dynamic {number} ({', '.join(utterance.id for utterance in utterances)})",
+            f"dynamic {number} ({', '.join(item.id for item in items)})",
             rendered,
             self.reference,
             self.microphones,
             self.simulation.reference_microphone,
-            tuple(utterance.text for utterance in utterances),
+            tuple(item.text for item in items),
         )
         if self.microphone_counts:
             # From a stream of its own, so that the same mixtures are drawn with and without it.
@@ -228,8 +230,8 @@ class DynamicMixtures:
         spare = example.mixture.shape[1] - length
         return example.cut(int(rng.integers(spare + 1)), length) if spare > 0 else example
 
-    def _signal(self, utterance: Utterance, rng: np.random.Generator) -> Samples:
-        signal = change_speed(read_speech(utterance, self.sample_rate), float(rng.choice(self.speeds)))
+    def _signal(self, item: LabelledSpeech, rng: np.random.Generator) -> Samples:
+        signal = change_speed(item.read(), float(rng.choice(self.speeds)))
         if self.segment_seconds is not None:
             # No more than a segment of it is rendered, with what rings into it from before.
             keep = round((self.segment_seconds + 0.25) * self.sample_rate)

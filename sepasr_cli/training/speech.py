@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import torch
 from torch import Tensor
@@ -16,6 +16,9 @@ from sepasr_cli.manifest import Mixture, Reference, Utterance, read_manifest
 from sepasr_cli.randomness import generator
 from sepasr_cli.recognition.tokens import Vocabulary
 from sepasr_cli.training.data import Movable, Samples, Schedule, change_speed, pad, pad_tokens
+
+#: As the corpus has it; the mixture that it is in; a reference signal of that; what a separator made of that.
+SpeechKind: TypeAlias = Literal["corpus", "mixture", "direct", "early", "image", "separated"]
 
 
 @dataclass(frozen=True)
@@ -31,29 +34,32 @@ class SpeechBatch(Movable):
 
 @dataclass(frozen=True)
 class LabelledSpeech:
-    """Something to recognise: an utterance of a corpus, or a reference signal of a simulated mixture."""
+    """Something to recognise: an utterance of a corpus, or a source of a simulated mixture."""
 
     id: str
     speaker: str
     text: str
     duration: float
     read: Callable[[], Samples]
-    #: Whether it is as the corpus has it, not heard in a room of ours.
-    dry: bool = True
+    kind: SpeechKind = "corpus"
 
 
-def corpus_speech(utterances: Sequence[Utterance], sample_rate: int) -> list[LabelledSpeech]:
-    """The utterances that have a transcript."""
+#: What is put in the place of an utterance in an epoch.
+Splice: TypeAlias = Callable[[LabelledSpeech, int], LabelledSpeech]
+
+
+def corpus_speech(utterances: Sequence[Utterance], sample_rate: int, *, unread: bool = False) -> list[LabelledSpeech]:
+    """The utterances that have a transcript; where `unread`, the others as well, with an empty one."""
     return [
         LabelledSpeech(
             utterance.id,
             utterance.speaker,
-            utterance.text,
+            utterance.text or "",
             utterance.duration,
             partial(read_speech, utterance, sample_rate),
         )
         for utterance in utterances
-        if utterance.text
+        if utterance.text or unread
     ]
 
 
@@ -65,13 +71,14 @@ def reference_speech(manifest: Path, reference: Reference | Literal["mixture"]) 
             name = getattr(source, reference)
             if source.text and name:
                 at = mixture.reference_microphone
-                read = partial(_read_source, manifest.parent / name, at, source.start, source.end)
+                read = partial(read_source, manifest.parent / name, at, source.start, source.end)
                 name, duration = f"{mixture.id}/{index}", source.end - source.start
-                found.append(LabelledSpeech(name, source.speaker, source.text, duration, read, dry=False))
+                found.append(LabelledSpeech(name, source.speaker, source.text, duration, read, reference))
     return found
 
 
-def _read_source(path: Path, microphone: int, start: float, end: float) -> Samples:
+def read_source(path: Path, microphone: int, start: float, end: float) -> Samples:
+    """What a microphone (an index) hears between two times in seconds, (N,)."""
     return audio.channel(audio.read(path, start, end)[0], microphone)
 
 
@@ -91,15 +98,14 @@ class Speech:
             raise SepasrError("no speech with transcripts to train the recogniser on; add a corpus that has them")
         self.speech, self.vocabulary, self.seed, self.speeds = list(speech), vocabulary, seed, tuple(speeds)
         self.schedule = Schedule([item.duration for item in self.speech], batch_size, seed)
-        #: What is put in the place of an utterance in an epoch, where anything is.
-        self.change: Callable[[LabelledSpeech, int], LabelledSpeech] | None = None
+        self.splice: Splice | None = None
 
     def __call__(self, number: int) -> SpeechBatch:
         """Batch `number` of the training."""
         epoch, indices = self.schedule(number)
         items = [self.speech[index] for index in indices]
-        if self.change is not None:
-            items = [self.change(item, epoch) for item in items]
+        if self.splice is not None:
+            items = [self.splice(item, epoch) for item in items]
         drawn = [generator(self.seed, "speed", epoch, item.id).choice(self.speeds) for item in items]
         return self._collate(items, [float(speed) for speed in drawn])
 

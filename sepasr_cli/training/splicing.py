@@ -17,7 +17,7 @@ from sepasr_cli.errors import SepasrError
 from sepasr_cli.files import read_json, write_text
 from sepasr_cli.randomness import generator
 from sepasr_cli.training.data import Samples
-from sepasr_cli.training.speech import LabelledSpeech
+from sepasr_cli.training.speech import LabelledSpeech, SpeechKind
 
 #: Seconds around a word that are taken with it and faded, and of the longest pause put between two.
 MARGIN, FADE, PAUSE = 0.02, 0.01, 0.25
@@ -39,7 +39,7 @@ class Splices:
     """Puts utterances of a speaker's words, in an order of their own, in the place of a share of the utterances.
 
     Args:
-        speech: what the words are taken from.
+        speech: what the words are taken from; those of one kind (`LabelledSpeech.kind`) go together.
         times: start and end of each word in seconds, by the id of what it is spoken in; what is not there is not used.
         share: of the utterances that have word times.
         seed: decides, with an utterance's id and the epoch, what is put in its place.
@@ -50,24 +50,24 @@ class Splices:
         self, speech: Sequence[LabelledSpeech], times: Times, *, share: float, seed: int, sample_rate: int
     ) -> None:
         self.times, self.share, self.seed, self.sample_rate = times, share, seed, sample_rate
-        self.words: dict[str, list[_Word]] = {}
+        self.words: dict[tuple[str, SpeechKind], list[_Word]] = {}
         for item in speech:
             found = times.get(item.id, [])
             parts = zip(item.text.split(), found, strict=False)
             own = [_Word(text, item, start, end, found[0][0]) for text, (start, end) in parts]
-            self.words.setdefault(item.speaker, []).extend(own)
+            self.words.setdefault((item.speaker, item.kind), []).extend(own)
         counts = Counter(word.text for own in self.words.values() for word in own)
         #: Rare words come more often than they are spoken.
         self.weights = {
-            speaker: np.array([counts[word.text] ** -0.5 for word in own]) for speaker, own in self.words.items()
+            voice: np.array([counts[word.text] ** -0.5 for word in own]) for voice, own in self.words.items()
         }
 
     def __call__(self, item: LabelledSpeech, epoch: int) -> LabelledSpeech:
         """The utterance itself, or one of about as many words of its speaker."""
-        rng = generator(self.seed, "splice", epoch, item.id)
-        if item.id not in self.times or rng.random() >= self.share:
+        rng, voice = generator(self.seed, "splice", epoch, item.id), (item.speaker, item.kind)
+        if voice not in self.words or item.id not in self.times or rng.random() >= self.share:
             return item
-        own, weights = self.words[item.speaker], self.weights[item.speaker]
+        own, weights = self.words[voice], self.weights[voice]
         count = len(item.text.split()) + int(rng.integers(3))
         words = [own[index] for index in rng.choice(len(own), size=count, p=weights / weights.sum())]
         pieces = []

@@ -60,12 +60,27 @@ class PretrainSepConfig(_MixtureTraining):
 class PretrainAsrConfig(LoopConfig):
     """Training of the recogniser on single-speaker speech."""
 
-    speech: tuple[Literal["corpus", "direct", "early", "image"], ...] = Field(
-        ("corpus",), min_length=1, description="the corpus itself, and reference signals of the simulated mixtures"
+    speech: tuple[Literal["corpus", "direct", "early", "image", "separated"], ...] = Field(
+        ("corpus",),
+        min_length=1,
+        description="the corpus; of the simulated mixtures, reference signals and what a separator makes of them",
+    )
+    separator: str | None = Field(
+        None, description="that makes separated speech: a run, a folder or a hub name; null: that of pretrain-sep"
+    )
+    microphone_counts: tuple[Annotated[int, Field(gt=0)], ...] = Field(
+        (), description="how many microphones it hears, in turns, the reference among them; empty: all"
+    )
+    initial: str | None = Field(
+        None, description="a recogniser of the same sizes to start from: a run, a folder or a hub name; null: none"
     )
     speeds: tuple[Speed, ...] = Field((0.9, 1.0, 1.1), min_length=1)
     splice: float = Field(
-        0.0, ge=0, le=1, description="share of the corpus's utterances replaced by others of their speaker's words"
+        0.0,
+        ge=0,
+        le=1,
+        description="share of the corpus's utterances, and of separated ones, "
+        "replaced by others of their speaker's words",
     )
     splice_from: int = Field(1000, gt=0, description="step from which on: the recogniser then finds the words")
     batch_size: int = Field(32, gt=0)
@@ -104,9 +119,19 @@ class JointFinetuneConfig(_MixtureTraining):
     pretrained_weight: float = Field(
         0.0, ge=0, description="of half the squared distance of the weights to the pre-trained ones, added to the loss"
     )
+    splice: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="share of the utterances mixed anew that are replaced by others of their speaker's words, which "
+        "pretrain-asr found",
+    )
     beamform: bool = Field(False, description="set `separation.beamform` of a TF-GridNet from here on")
+    separator: str | None = Field(
+        None, description="the separator to fine-tune: a run, a folder or a hub name; null: that of pretrain-sep"
+    )
     one_microphone: str | None = Field(
-        None, description="a separator for one microphone, to go beside the run's: a run, a folder or a hub name"
+        None, description="a separator for one microphone, to go beside it: a run, a folder or a hub name"
     )
     train: Literal["both", "separator", "recognizer"] = "both"
     recognizer: str | None = Field(
@@ -117,6 +142,12 @@ class JointFinetuneConfig(_MixtureTraining):
     optimizer: Literal["adam", "adamw", "sgd"] = "sgd"
     max_steps: int = Field(220000, gt=0)
     validate_every: int = Field(20000, gt=0)
+
+    @model_validator(mode="after")
+    def _mixed_anew(self) -> Self:
+        if self.splice and not self.dynamic_mixing:
+            raise ValueError("splice needs dynamic_mixing: true, for mixtures on disk have their words already")
+        return self
 
 
 class SeparationTask(nn.Module):

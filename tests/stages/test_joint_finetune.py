@@ -68,3 +68,16 @@ def test_what_has_two_separators_gets_no_third(run: RunDir) -> None:
     (run.path / "joint").rename(run.path / "both")
     with pytest.raises(SepasrError, match=r"separators trained apart: .*one.kind.*by_microphones"):
         sepasr_cli.joint_finetune(run.path, overrides=settings(run, [1], run.path / "both"), device="cpu")
+
+
+def test_what_was_fine_tuned_is_fine_tuned_again_with_another_for_one(run: RunDir) -> None:
+    sepasr_cli.joint_finetune(run.path, overrides=settings(run, [1, 2]), device="cpu")
+    first = (run.path / "joint").rename(run.path / "both")
+    again = [*settings(run, [2]), f"joint_finetune.separator={first}"]
+    sepasr_cli.joint_finetune(run.path, overrides=again, device="cpu")
+    before, after = (load_separator(str(path)).state_dict() for path in (first, run.path))
+    one = load_separator(str(run.path / "one")).state_dict()
+    assert all(torch.equal(after[f"one.{name}"], value) for name, value in one.items())
+    several = [name for name in after if name.startswith("several.")]
+    drift = max(float((after[name] - before[name]).abs().max()) for name in several)
+    assert 0 < drift < 0.01

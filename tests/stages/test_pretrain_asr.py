@@ -11,29 +11,49 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import Tensor
 
+from sepasr_cli import audio
+from sepasr_cli.errors import SepasrError
+from sepasr_cli.manifest import Mixture, read_manifest
+from sepasr_cli.pretrained import load_recognizer, load_separator
 from sepasr_cli.recognition.recognizer import Recognizer
+from sepasr_cli.stages.joint_finetune import joint_finetune
 from sepasr_cli.stages.pretrain_asr import pretrain_asr
+from sepasr_cli.stages.pretrain_sep import pretrain_sep
+from sepasr_cli.stages.simulate import simulate
 
 RECIPE = """
 sample_rate: 8000
 corpora:
   train: [{kind: folder, path: speech, speakers: [ann, bob]}]
-  dev: [{kind: folder, path: speech, speakers: [cid]}]
+  dev: [{kind: folder, path: speech, speakers: [cid, dan]}]
 recognition:
   features: {kind: filterbank, mels: 20, fft_size: 256, hop: 80}
   normalize: global
   specaugment: null
   encoder: {kind: transformer, blocks: 1, size: 16, heads: 2, feed_forward: 16}
   decoder: {blocks: 1, heads: 2, feed_forward: 16}
-pretrain_asr: {max_steps: 1, batch_size: 2, warmup_steps: 1}
+pretrain_asr:
+  batch_size: 2
+  warmup_steps: 1
+"""
+
+#: What fine-tuning on mixtures made while training needs beside it.
+JOINT = """
+  splice: 1.0
+  splice_from: 1
+  max_steps: 2
+simulation: {mixtures: {train: 0, dev: 1, test: 0}, speakers: 2, references: [early], response_bank: 1}
+separation: {fft_size: 64, hop: 32, blocks: 1, embedding: 4, lstm: 4, heads: 2}
+pretrain_sep: {max_steps: 1, batch_size: 1, dynamic_mixing: true, loss: si_sdr}
+joint_finetune: {max_steps: 2, batch_size: 1, accumulation: 1, dynamic_mixing: true, log_every: 1}
 """
 
 
 @pytest.fixture
 def signals(tmp_path: Path) -> list[NDArray[np.float32]]:
-    """Two utterances of each of three speakers, and the recipe that trains on them."""
+    """Two utterances of each of four speakers, and the recipe that trains on them."""
     draw, signals = np.random.default_rng(0), []
-    for name, number in ((name, number) for name in ("ann", "bob", "cid") for number in range(2)):
+    for name, number in ((name, number) for name in ("ann", "bob", "cid", "dan") for number in range(2)):
         path = tmp_path / "speech" / name / f"{name}{number}.wav"
         path.parent.mkdir(parents=True, exist_ok=True)
         signals.append(0.1 * draw.random() * draw.standard_normal(6400 + 800 * number).astype(np.float32))
@@ -46,7 +66,8 @@ def signals(tmp_path: Path) -> list[NDArray[np.float32]]:
 def test_global_normalisation_is_measured_on_the_training_speech(
     tmp_path: Path, signals: list[NDArray[np.float32]]
 ) -> None:
-    pretrain_asr(tmp_path / "run", recipe=tmp_path / "recipe.yaml", device="cpu")
+    overrides = ["pretrain_asr.max_steps=1"]
+    pretrain_asr(tmp_path / "run", recipe=tmp_path / "recipe.yaml", overrides=overrides, device="cpu")
     model = Recognizer.from_pretrained(str(tmp_path / "run/recognizer"))
     heard = [model.features(torch.from_numpy(one)[None], torch.tensor([len(one)]))[0][0] for one in signals[:4]]
     frames = torch.cat(heard)
@@ -78,3 +99,53 @@ def test_words_are_found_halfway_and_spliced_from_then_on(tmp_path: Path, signal
         torch.testing.assert_close(train("other"), whole)
     settings[2] = "pretrain_asr.splice=1.0"
     torch.testing.assert_close(train("pieces", pieces=8), whole)
+
+
+def test_fine_tuning_splices_the_words_that_were_found(tmp_path: Path, signals: list[NDArray[np.float32]]) -> None:
+    run, recipe = tmp_path / "run", tmp_path / "recipe.yaml"
+    with recipe.open("a") as file:
+        file.write(JOINT)
+    for command in (simulate, pretrain_sep, pretrain_asr):
+        command(run, recipe=recipe)
+
+    def losses(share: float) -> list[float]:
+        joint_finetune(run, overrides=[f"joint_finetune.splice={share}"], device="cpu", restart=True)
+        lines = (run / "joint/metrics.jsonl").read_text().splitlines()
+        return [row["loss"] for row in map(json.loads, lines) if row["split"] == "train"]
+
+    assert losses(1.0) != losses(0.0)
+    (run / "recognizer/words.json").unlink()
+    with pytest.raises(SepasrError, match=r"words.json: not found, which joint_finetune.splice needs; train the"):
+        losses(1.0)
+
+
+def test_separated_speech_is_made_once_and_learned_from(tmp_path: Path, signals: list[NDArray[np.float32]]) -> None:
+    run, recipe = tmp_path / "run", tmp_path / "recipe.yaml"
+    with recipe.open("a") as file:
+        file.write(JOINT)
+    data = ["simulation.mixtures={train: 2, dev: 1, test: 0}", "separation.fewer_microphones=true"]
+    for command in (simulate, pretrain_sep, pretrain_asr):
+        command(run, recipe=recipe, overrides=data)
+    first = run.rename(tmp_path / "first")
+    settings = [*data, "pretrain_asr.speech=[corpus, separated]", "pretrain_asr.microphone_counts=[1, 2]"]
+    settings += [f"pretrain_asr.separator={first}", f"pretrain_asr.initial={first}"]
+    simulate(run, recipe=recipe, overrides=settings)
+    pretrain_asr(run, overrides=["pretrain_asr.max_steps=1"], device="cpu")
+    made = {path: path.read_bytes() for path in (run / "recognizer/separated").rglob("*.flac")}
+    assert len(made) == 6
+
+    mixtures = read_manifest(run / "data/train.jsonl", Mixture)
+    separator = load_separator(str(first), system="cascade")
+    for index, mixture in enumerate(mixtures):
+        heard, _ = audio.read(run / "data" / mixture.audio)
+        with torch.inference_mode():
+            estimates = separator(torch.from_numpy(heard[None, : 1 + index]))[0]
+        wanted = (0.5 * estimates / estimates.abs().amax(1, keepdim=True)).numpy()
+        found = [audio.read(run / f"recognizer/separated/train/{mixture.id}_s{source}.flac")[0][0] for source in (1, 2)]
+        errors = [min(np.abs(one - two).max() for two in wanted) for one in found]
+        assert max(errors) < 1e-4
+
+    assert load_recognizer(str(run), 8000).vocabulary == load_recognizer(str(first), 8000).vocabulary
+    assert {"train_00000/0", "ann-ann0"} <= set(json.loads((run / "recognizer/words.json").read_text()))
+    pretrain_asr(run, device="cpu")
+    assert {path: path.read_bytes() for path in made} == made

@@ -1,0 +1,80 @@
+"""What a separator makes of simulated mixtures, kept on disk, for the recogniser to learn from.
+
+Letters: B batch, S speaker, M microphone, N sample.
+"""
+
+from functools import partial
+from pathlib import Path
+
+import torch
+from accelerate import PartialState
+from torch import Tensor
+
+from sepasr_cli import audio
+from sepasr_cli.files import inside
+from sepasr_cli.manifest import Mixture, read_manifest
+from sepasr_cli.progress import progress
+from sepasr_cli.separation import Separator
+from sepasr_cli.separation.losses import separation_loss
+from sepasr_cli.training.mixtures import MixtureBatch, SimulatedMixtures
+from sepasr_cli.training.speech import LabelledSpeech, read_source
+
+#: Peak of what is written: a recogniser hears no levels, and nothing is to clip.
+PEAK = 0.5
+
+
+def separate_mixtures(separator: Separator, mixtures: SimulatedMixtures, folder: Path, bf16: bool) -> None:
+    """Write each mixture's speakers as the separator gives them, in the order of its sources, each as `kept_at` says.
+
+    What is there already stays. Several processes share the work; none goes on before all is there.
+
+    Args:
+        separator: on the device where it is to work.
+        mixtures: each in a batch of its own.
+        folder: where they go.
+        bf16: compute in bfloat16.
+    """
+    home = next(separator.parameters()).device
+    state = PartialState(cpu=home.type == "cpu")
+    makers = mixtures.in_order(1)[state.process_index :: state.num_processes]
+    with progress("separating", len(makers)) as advance:
+        for make in makers:
+            batch = make()
+            paths = [kept_at(folder, batch.ids[0], index) for index in range(batch.references.shape[1])]
+            if not all(path.is_file() for path in paths):
+                for path, estimate in zip(paths, _separated(separator, batch, bf16), strict=True):
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    audio.write(path, estimate.numpy(), separator.config.sample_rate)
+            advance()
+    state.wait_for_everyone()
+
+
+@torch.inference_mode()
+def _separated(separator: Separator, batch: MixtureBatch, bf16: bool) -> Tensor:
+    """The one mixture's speakers (S, N) in the order of their references, all at one peak."""
+    home = next(separator.parameters()).device
+    batch = batch.to(home)
+    # Silent channels are those of microphones that were not drawn.
+    heard = batch.mixture[:, batch.mixture[0].any(-1)]
+    with torch.autocast(home.type, torch.bfloat16, enabled=bf16):
+        estimates = separator(heard).float()
+    order = separation_loss(estimates, batch.references, batch.lengths, "si_sdr").order
+    estimates = estimates[0, order[0]]
+    return (PEAK * estimates / estimates.abs().amax(1, keepdim=True).clamp_min(1e-8)).cpu()
+
+
+def kept_at(folder: Path, mixture: str, source: int) -> Path:
+    """Where the source of a mixture is, as it was separated."""
+    return inside(folder, f"{mixture}_s{source + 1}.flac")
+
+
+def separated_speech(manifest: Path, folder: Path) -> list[LabelledSpeech]:
+    """The separated sources that have a transcript, each cut to where its speaker talks."""
+    found = []
+    for mixture in read_manifest(manifest, Mixture):
+        for index, source in enumerate(mixture.sources):
+            if source.text:
+                read = partial(read_source, kept_at(folder, mixture.id, index), 0, source.start, source.end)
+                name, duration = f"{mixture.id}/{index}", source.end - source.start
+                found.append(LabelledSpeech(name, source.speaker, source.text, duration, read, "separated"))
+    return found
