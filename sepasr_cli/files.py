@@ -68,6 +68,26 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
+def read_text(path: Path, remedy: str) -> str:
+    """The text in a file, which may begin with a byte order mark.
+
+    Args:
+        path: the file.
+        remedy: what its user is told to do where it cannot be read.
+
+    Raises:
+        SepasrError: where it cannot, or is not UTF-8.
+    """
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise SepasrError(f"{path}: no such file; {remedy}") from None
+    except OSError as error:
+        raise SepasrError(f"{path}: cannot be read ({error.strerror}); {remedy}") from None
+    except UnicodeDecodeError as error:
+        raise SepasrError(f"{path}: not UTF-8 text (byte {error.start}); convert it") from None
+
+
 def read_json(path: Path, remedy: str, wrong: str = "expected a JSON object") -> dict[str, Any]:
     """The JSON object in a file.
 

@@ -13,6 +13,7 @@ from typing_extensions import Self
 from sepasr_cli.audio import AudioInfo, info
 from sepasr_cli.corpora.text import TextRule, normalise
 from sepasr_cli.errors import SepasrError
+from sepasr_cli.files import read_text
 from sepasr_cli.manifest import Utterance
 from sepasr_cli.progress import warn
 from sepasr_cli.settings import Settings
@@ -105,12 +106,7 @@ def lines(path: Path) -> list[tuple[int, str]]:
     Raises:
         SepasrError: where it is missing or not UTF-8.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise SepasrError(f"{path}: no such file; check the path") from None
-    except (UnicodeDecodeError, OSError) as error:
-        raise SepasrError(f"{path}: cannot be read as text ({error}); expected UTF-8") from None
+    text = read_text(path, "check the path")
     return [(number, line.strip()) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
 
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from sepasr_cli import bundled, transcripts
 from sepasr_cli.device import Precision, pick_device
 from sepasr_cli.errors import ArgumentError, SepasrError
-from sepasr_cli.files import fingerprint
+from sepasr_cli.files import fingerprint, read_text
 from sepasr_cli.inference.familiar import unlike_training
 from sepasr_cli.inference.inputs import (
     TRANSCRIPTS,
@@ -199,10 +199,7 @@ def transcribe(
 
 
 def _read_words(path: Path) -> list[str]:
-    try:
-        words = path.read_text(encoding="utf-8").split()
-    except (OSError, UnicodeDecodeError) as error:
-        raise SepasrError(f"{path}: cannot be read as text ({error}); expected words, or --words any") from None
+    words = read_text(path, "expected words, or --words any").split()
     if not words:
         raise SepasrError(f"{path}: holds no words; expected some, parted by white space, or --words any")
     return sorted(set(words))

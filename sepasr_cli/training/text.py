@@ -14,6 +14,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from sepasr_cli.corpora.text import TextRule, normalise
 from sepasr_cli.errors import SepasrError
+from sepasr_cli.files import read_text
 from sepasr_cli.progress import warn
 from sepasr_cli.recognition.tokens import UNKNOWN_ID, Vocabulary
 from sepasr_cli.training.data import PADDING, Movable, Schedule
@@ -37,13 +38,8 @@ def read_lines(path: Path, rule: TextRule) -> list[str]:
     Raises:
         SepasrError: where the file is missing, no UTF-8 text, or empty.
     """
-    if not path.is_file():
-        raise SepasrError(f"{path}: no such text file; check pretrain_lm.text and pretrain_lm.dev_text")
-    try:
-        lines = [normalise(line, rule) for line in path.read_text(encoding="utf-8-sig").splitlines()]
-    except UnicodeDecodeError as error:
-        raise SepasrError(f"{path}: not UTF-8 text (byte {error.start}); convert it") from None
-    found = [line for line in lines if line]
+    text = read_text(path, "check pretrain_lm.text and pretrain_lm.dev_text")
+    found = [line for line in (normalise(line, rule) for line in text.splitlines()) if line]
     if not found:
         raise SepasrError(f"{path}: holds no text; expected a sentence a line")
     return found

@@ -89,5 +89,5 @@ def test_a_table_that_is_missing_or_no_text(tmp_path):
     with pytest.raises(SepasrError, match=r"t.tsv: no such file"):
         read(Table(path=tmp_path / "t.tsv"))
     (tmp_path / "t.tsv").write_bytes(b"id\xff\xfe\n")
-    with pytest.raises(SepasrError, match=r"t.tsv: cannot be read as text"):
+    with pytest.raises(SepasrError, match=r"t.tsv: not UTF-8 text"):
         read(Table(path=tmp_path / "t.tsv"))

@@ -48,7 +48,7 @@ def test_text_the_recogniser_does_not_know_is_refused_and_little_of_it_warned_of
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(None, "no such text file"), (b"\n \n", "holds no text"), ("caf\xe9".encode("latin-1"), "not UTF-8 text .byte 3")],
+    [(None, "no such file"), (b"\n \n", "holds no text"), ("caf\xe9".encode("latin-1"), "not UTF-8 text .byte 3")],
 )
 def test_files_that_are_no_text(tmp_path: Path, content: bytes | None, message: str) -> None:
     path = tmp_path / "text.txt"
