@@ -74,15 +74,7 @@ def test_every_condition_has_its_recipe(page: ModuleType) -> None:
 
 
 def test_variants_are_the_runs_of_other_names(results: ModuleType, tmp_path: Path) -> None:
-    for run in (
-        "bundled",
-        "bundled_mvdr",
-        "bundled_one",
-        "bundled_two",
-        "bundled_final",
-        "bundled_finetune_low",
-        "bundled_new",
-    ):
+    for run in ("bundled", "bundled_mvdr", "bundled_one", "bundled_two", "bundled_finetune_low", "bundled_new"):
         (tmp_path / run / "joint").mkdir(parents=True)
         if run != "bundled_new":
             (tmp_path / run / "joint" / "model.safetensors").touch()
@@ -93,7 +85,7 @@ def test_variants_are_the_runs_of_other_names(results: ModuleType, tmp_path: Pat
         ("tfgridnet_joint-noisy-2", ("bundled", "joint")),
         ("tfgridnet_cascade-noisy-1", ("bundled_one", "cascade")),
         ("two_stage_joint-noisy-1", ("bundled_two", "joint")),
-        ("final_joint-noisy-1", ("bundled_final", "joint")),
+        ("two_stage_adapted-noisy-1", ("bundled_separated", "cascade")),
         ("mask_mvdr_joint-noisy-1", ("bundled_mvdr", "joint")),
     ):
         assert results.models_of(results.Row(*name.split("-"))) == found

@@ -1,4 +1,4 @@
-"""Make the model that comes with the package of a run: `python recipes/bundled/bundle.py runs/bundled_final`.
+"""Make the model that comes with the package of a run: `python recipes/bundled/bundle.py runs/bundled_separated`.
 
 The run's separator and recogniser become one joint model, with its language model beside it and a model card. Matrices
 are stored in half precision, in which they take half the room, vectors as they are: loading brings all back to single

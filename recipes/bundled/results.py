@@ -26,8 +26,8 @@ from typing import Any
 import numpy as np
 import torch
 from results_page import (
+    ADAPTED,
     CONDITIONS,
-    FINAL,
     MAIN,
     ONE_MICROPHONE,
     SCORED_METRICS,
@@ -70,7 +70,7 @@ MODELS: dict[str, tuple[str, System]] = {
     "tfgridnet_filtered": (MAIN, "cascade"),
     "tfgridnet_joint": (MAIN, "joint"),
     "two_stage_joint": (TWO_STAGES, "joint"),
-    "final_joint": (FINAL, "joint"),
+    "two_stage_adapted": (ADAPTED, "cascade"),
     "mask_mvdr_cascade": (f"{MAIN}_mvdr", "cascade"),
     "mask_mvdr_joint": (f"{MAIN}_mvdr", "joint"),
 }
@@ -105,7 +105,7 @@ def all_rows(variants: Sequence[str] = ()) -> dict[str, Row]:
     ['finetune_low-noisy-2', 'finetune_low-clean-beam']
     """
     found = [Row(system, condition, count) for system in COUNTS for condition in CONDITIONS for count in COUNTS[system]]
-    for system in ("tfgridnet_cascade", "tfgridnet_joint", "two_stage_joint", "final_joint", "mask_mvdr_joint"):
+    for system in ("tfgridnet_cascade", "tfgridnet_joint", "two_stage_joint", "two_stage_adapted", "mask_mvdr_joint"):
         found += [Row(system, "clean", search) for search in ("greedy", "beam")]
     for variant in variants:
         found += [Row(variant, "noisy", "2"), Row(variant, "clean", "beam")]
