@@ -62,6 +62,11 @@ class JointResult:
     recognition: RecognitionLoss
 
 
+def of_each_stream(lengths: Tensor, speakers: int) -> Tensor:
+    """Lengths (B,), or (B, S), of all streams of a batch one after the other: (B * S,)."""
+    return lengths.repeat_interleave(speakers) if lengths.dim() == 1 else lengths.flatten()
+
+
 class JointModel(SavedModel[JointConfig]):
     """Mixture in, one transcript a speaker out."""
 
@@ -116,7 +121,7 @@ class JointModel(SavedModel[JointConfig]):
 
         Args:
             mixture: (B, M, N).
-            lengths: (B,) in samples.
+            lengths: (B,) in samples; where `estimates` are given, also (B, S), of each of them.
             targets: (B, S, U), padded with -1.
             target_lengths: (B, S).
             order: "ctc" takes the order of least CTC loss over all S!; or the order itself, (B, S).
@@ -125,7 +130,8 @@ class JointModel(SavedModel[JointConfig]):
         if estimates is None:
             estimates = self.separator(mixture, lengths)
         speakers = estimates.shape[1]
-        encoded, frames = self.trainable_recognizer.encode(estimates.flatten(0, 1), lengths.repeat_interleave(speakers))
+        heard = estimates.flatten(0, 1), of_each_stream(lengths, speakers)
+        encoded, frames = self.trainable_recognizer.encode(*heard)
         encoded, frames = encoded.unflatten(0, (-1, speakers)), frames.unflatten(0, (-1, speakers))
         if isinstance(order, str):
             with torch.no_grad():

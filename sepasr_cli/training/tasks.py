@@ -4,7 +4,7 @@ Letters: B batch, S speaker, N sample.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from typing_extensions import Self
 
 from sepasr_cli.corpora.text import TextRule
-from sepasr_cli.joint import JointModel
+from sepasr_cli.joint import JointModel, of_each_stream
 from sepasr_cli.manifest import Reference
 from sepasr_cli.recognition.beam_search import greedy
 from sepasr_cli.recognition.language_model import LanguageModel
@@ -113,6 +113,12 @@ class JointFinetuneConfig(_MixtureTraining):
     order: Literal["ctc", "separation"] = Field("ctc", description="what matches speakers with transcripts")
     separation_weight: float = Field(0.0, ge=0, description="of the separation loss, added to the recognition loss")
     separation_loss: Literal["l1", "si_sdr"] = "l1"
+    speech_margin: float | None = Field(
+        None,
+        ge=0,
+        description="seconds heard before and after what each speaker says, as in use, where streams are cut to the "
+        "speech in them; null: the recogniser hears whole mixtures",
+    )
     clean_weight: float = Field(
         0.0, ge=0, description="of the recognition loss on the references, added: clean speech is heard as well"
     )
@@ -144,7 +150,9 @@ class JointFinetuneConfig(_MixtureTraining):
     validate_every: int = Field(20000, gt=0)
 
     @model_validator(mode="after")
-    def _mixed_anew(self) -> Self:
+    def _check(self) -> Self:
+        if self.speech_margin is not None and self.order == "ctc":
+            raise ValueError("speech_margin needs order: separation, for a stream is cut to where its reference speaks")
         if self.splice and not self.dynamic_mixing:
             raise ValueError("splice needs dynamic_mixing: true, for mixtures on disk have their words already")
         return self
@@ -244,6 +252,32 @@ class LanguageModelTask(nn.Module):
         return {"perplexity": math.exp(min(-means["log_probability"] / means["tokens"], 700.0))}
 
 
+def cut_to_speech(
+    signals: Sequence[Tensor], references: Tensor, lengths: Tensor, margin: int
+) -> tuple[list[Tensor], Tensor]:
+    """Cut signals to where their references speak.
+
+    Args:
+        signals: each (B, S, N).
+        references: silent (zero) where their speakers are, (B, S, N).
+        lengths: of the mixtures in samples, (B,).
+        margin: samples to keep before the first and after the last sound.
+
+    Returns:
+        The signals, each (B, S, N'), with zeros at their ends, and their lengths (B, S); of a reference that never
+        speaks all is kept.
+    """
+    size, ends = references.shape[2], lengths[:, None]
+    spoken = references != 0
+    silent = ~spoken.any(2)
+    start = (spoken.byte().argmax(2) - margin).clamp(min=0).masked_fill(silent, 0)
+    stop = (size - spoken.flip(2).byte().argmax(2) + margin).minimum(ends).where(~silent, ends)
+    steps = torch.arange(int((stop - start).max()), device=references.device)
+    places = (start[..., None] + steps).clamp(max=size - 1)
+    inside = steps < (stop - start)[..., None]
+    return [signal.gather(2, places) * inside for signal in signals], stop - start
+
+
 class JointTask(nn.Module):
     """Recognition of separated speech, down to the separator's weights.
 
@@ -289,14 +323,15 @@ class JointTask(nn.Module):
         estimates = self.model.separator(batch.mixture, batch.lengths)
         level = deviation(batch.mixture, batch.lengths)
         separated = separation_loss(estimates, batch.references, batch.lengths, config.separation_loss, level)
-        result = self.model(
-            batch.mixture,
-            batch.lengths,
-            batch.targets,
-            batch.target_lengths,
-            order="ctc" if config.order == "ctc" else separated.order,
-            estimates=estimates,
-        )
+        streams, clean_streams, lengths = estimates, batch.references, batch.lengths
+        order: Tensor | Literal["ctc"] = "ctc" if config.order == "ctc" else separated.order
+        if config.speech_margin is not None:
+            rows, margin = torch.arange(len(estimates), device=estimates.device)[:, None], config.speech_margin
+            both = estimates[rows, separated.order], batch.references
+            margin_samples = round(margin * self.model.separator.config.sample_rate)
+            (streams, clean_streams), lengths = cut_to_speech(both, batch.references, batch.lengths, margin_samples)
+            order = torch.arange(speakers, device=estimates.device).expand(len(estimates), -1)
+        result = self.model(batch.mixture, lengths, batch.targets, batch.target_lengths, order=order, estimates=streams)
         per_mixture = {
             name: getattr(result.recognition, name).view(-1, speakers).mean(1)
             for name in ("total", "ctc", "attention", "accuracy")
@@ -304,7 +339,7 @@ class JointTask(nn.Module):
         loss = per_mixture.pop("total")
         if config.clean_weight > 0 or not self.training:
             recognizer, targets = self.model.trainable_recognizer, batch.targets.flatten(0, 1)
-            clean = recognizer.encode(batch.references.flatten(0, 1), batch.lengths.repeat_interleave(speakers))
+            clean = recognizer.encode(clean_streams.flatten(0, 1), of_each_stream(lengths, speakers))
         if config.clean_weight > 0:
             of_clean = recognizer.loss(*clean, targets, batch.target_lengths.flatten()).total
             loss = loss + config.clean_weight * of_clean.view(-1, speakers).mean(1)

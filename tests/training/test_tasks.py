@@ -1,4 +1,5 @@
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from sepasr_cli.training.tasks import (
     PretrainSepConfig,
     RecognitionTask,
     SeparationTask,
+    cut_to_speech,
 )
 
 RATE = 8000
@@ -124,6 +126,28 @@ def test_validation_hears_the_references_as_the_recogniser_alone_does(batch, joi
     assert torch.allclose(metrics["clean_accuracy"], wanted.view(-1, speakers).mean(1))
     assert not torch.equal(metrics["clean_accuracy"], metrics["greedy_accuracy"])
     assert "clean_accuracy" not in JointTask(joint, JointFinetuneConfig()).train()(batch).metrics
+
+
+def test_streams_are_cut_to_where_their_references_speak(batch, joint):
+    references = torch.zeros(2, 2, 100)
+    references[0, 0, 20:50], references[0, 1, 40:95], references[1, 0, 0:10] = 1.0, 2.0, 3.0
+    signals = torch.arange(400.0).view(2, 2, 100).requires_grad_()
+    (cut,), lengths = cut_to_speech([signals], references, torch.tensor([98, 60]), margin=5)
+    assert lengths.tolist() == [[40, 63], [15, 60]]  # a reference that never speaks keeps all
+    for index, start in (((0, 0), 15), ((0, 1), 35), ((1, 0), 0), ((1, 1), 0)):
+        size = lengths[index]
+        assert torch.equal(cut[index][:size], signals[index][start : start + size]) and not cut[index][size:].any()
+    cut.sum().backward()
+    assert signals.grad[0, 0].nonzero().flatten().tolist() == list(range(15, 55))
+
+    late = torch.cat([torch.zeros_like(batch.references[..., :1000]), batch.references[..., 1000:]], dim=2)
+    batch = replace(batch, references=late)
+    whole, wide, cut_short = (
+        JointTask(joint, JointFinetuneConfig(order="separation", speech_margin=margin)).eval()(batch)
+        for margin in (None, 60.0, 0.0)
+    )
+    torch.testing.assert_close(wide.loss, whole.loss)
+    assert not torch.allclose(cut_short.loss, whole.loss)
 
 
 def test_clean_speech_counts_by_its_weight(batch, joint):
