@@ -124,7 +124,7 @@ def _initial(name: str, recipe: Recipe) -> Recognizer:
     """
     found = load_recognizer(name, recipe.sample_rate)
     if isinstance(found, Recognizer) and recipe.recognition == found.config.model_copy(update={"vocabulary": None}):
-        return found.requires_grad_(True)
+        return found
     raise SepasrError(
         f"pretrain_asr.initial: {name} has other sizes than the recipe's recognition; make them equal, or leave it out"
     )

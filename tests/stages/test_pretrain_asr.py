@@ -15,9 +15,10 @@ from sepasr_cli import audio
 from sepasr_cli.errors import SepasrError
 from sepasr_cli.manifest import Mixture, read_manifest
 from sepasr_cli.pretrained import load_recognizer, load_separator
+from sepasr_cli.recipe import load_recipe
 from sepasr_cli.recognition.recognizer import Recognizer
 from sepasr_cli.stages.joint_finetune import joint_finetune
-from sepasr_cli.stages.pretrain_asr import pretrain_asr
+from sepasr_cli.stages.pretrain_asr import _initial, pretrain_asr
 from sepasr_cli.stages.pretrain_sep import pretrain_sep
 from sepasr_cli.stages.simulate import simulate
 
@@ -149,3 +150,23 @@ def test_separated_speech_is_made_once_and_learned_from(tmp_path: Path, signals:
     assert {"train_00000/0", "ann-ann0"} <= set(json.loads((run / "recognizer/words.json").read_text()))
     pretrain_asr(run, device="cpu")
     assert {path: path.read_bytes() for path in made} == made
+
+
+def test_a_frozen_ssl_model_stays_frozen_where_training_goes_on(
+    tmp_path: Path, signals: list[NDArray[np.float32]]
+) -> None:
+    from transformers import WavLMConfig, WavLMModel
+
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    convolutions = {"conv_dim": [8, 8], "conv_kernel": [10, 8], "conv_stride": [10, 16], "num_feat_extract_layers": 2}
+    positions = {"num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 4}
+    WavLMModel(WavLMConfig(**sizes, **convolutions, **positions)).save_pretrained(tmp_path / "wavlm")
+    features = {"kind": "ssl", "name": str(tmp_path / "wavlm"), "reduction": 12}
+    settings = [f"recognition.features={json.dumps(features)}", "sample_rate=16000", "pretrain_asr.max_steps=1"]
+    settings += ["corpora.train=[{kind: folder, path: speech, speakers: [ann, bob], resample: true}]"]
+    settings += ["corpora.dev=[{kind: folder, path: speech, speakers: [cid], resample: true}]"]
+    pretrain_asr(tmp_path / "first", recipe=tmp_path / "recipe.yaml", overrides=settings, device="cpu")
+    found = _initial(str(tmp_path / "first"), load_recipe(tmp_path / "recipe.yaml", settings))
+    learning = {name for name, weight in found.named_parameters() if weight.requires_grad}
+    assert "features.layer_weights" in learning
+    assert not any(name.startswith("features.model.") for name in learning)
