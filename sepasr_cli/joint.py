@@ -62,11 +62,6 @@ class JointResult:
     recognition: RecognitionLoss
 
 
-def of_each_stream(lengths: Tensor, speakers: int) -> Tensor:
-    """Lengths (B,), or (B, S), of all streams of a batch one after the other: (B * S,)."""
-    return lengths.repeat_interleave(speakers) if lengths.dim() == 1 else lengths.flatten()
-
-
 class JointModel(SavedModel[JointConfig]):
     """Mixture in, one transcript a speaker out."""
 
@@ -130,8 +125,8 @@ class JointModel(SavedModel[JointConfig]):
         if estimates is None:
             estimates = self.separator(mixture, lengths)
         speakers = estimates.shape[1]
-        heard = estimates.flatten(0, 1), of_each_stream(lengths, speakers)
-        encoded, frames = self.trainable_recognizer.encode(*heard)
+        each = lengths.repeat_interleave(speakers) if lengths.dim() == 1 else lengths.flatten()
+        encoded, frames = self.trainable_recognizer.encode(estimates.flatten(0, 1), each)
         encoded, frames = encoded.unflatten(0, (-1, speakers)), frames.unflatten(0, (-1, speakers))
         if isinstance(order, str):
             with torch.no_grad():

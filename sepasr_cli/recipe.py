@@ -4,7 +4,7 @@ import os
 import re
 from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 from pydantic import Field, TypeAdapter, ValidationError, model_validator
@@ -141,9 +141,7 @@ class Recipe(Settings):
     def _references_are_made(self) -> None:
         wanted = {
             "pretrain_sep.reference": (self.pretrain_sep.reference,),
-            "pretrain_asr.speech": tuple(
-                kind for kind in self.pretrain_asr.speech if kind not in ("corpus", "separated")
-            ),
+            "pretrain_asr.speech": tuple(kind for kind in self.pretrain_asr.speech if kind in get_args(Reference)),
             "joint_finetune.reference": (self.joint_finetune.reference,),
             "scoring.reference": (self.scoring.reference,),
         }

@@ -74,9 +74,9 @@ def test_every_condition_has_its_recipe(page: ModuleType) -> None:
 
 
 def test_variants_are_the_runs_of_other_names(results: ModuleType, tmp_path: Path) -> None:
-    for run in ("bundled", "bundled_mvdr", "bundled_one", "bundled_two", "bundled_finetune_low", "bundled_new"):
+    for run in ("bundled", "bundled_mvdr", "bundled_one", "bundled_two", "bundled_finetune_low", "bundled_unfinished"):
         (tmp_path / run / "joint").mkdir(parents=True)
-        if run != "bundled_new":
+        if run != "bundled_unfinished":
             (tmp_path / run / "joint" / "model.safetensors").touch()
     assert results.find_variants(tmp_path) == ["finetune_low"]
     for name, found in (

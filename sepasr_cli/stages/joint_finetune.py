@@ -7,7 +7,7 @@ from pathlib import Path
 from sepasr_cli.errors import SepasrError
 from sepasr_cli.files import fingerprint
 from sepasr_cli.joint import JointModel
-from sepasr_cli.pretrained import load_separator, load_system
+from sepasr_cli.pretrained import load_recognizer, load_separator
 from sepasr_cli.saved_model import weights_fingerprint
 from sepasr_cli.separation import ByMicrophones
 from sepasr_cli.separation.tfgridnet import TFGridNet
@@ -61,10 +61,12 @@ def joint_finetune(
             "joint-finetune with dynamic_mixing expects 'max' or a range"
         )
     inputs = data_fingerprint(directory, config.dynamic_mixing)
+    own = str(directory.path)
+    separator = load_separator(config.separator or own, system="cascade")
     if config.separator is None:
         inputs["separator"] = fingerprint(directory.require_model("separator") / "model.safetensors")
     else:
-        inputs["separator"] = weights_fingerprint(load_separator(config.separator, system="cascade"))
+        inputs["separator"] = weights_fingerprint(separator)
     if config.recognizer is None:
         inputs["recognizer"] = fingerprint(directory.require_model("recognizer") / "model.safetensors")
     if config.splice:
@@ -77,14 +79,12 @@ def joint_finetune(
         directory.write_recipe(resolved)
         if stage.finished:
             return
-        recognizer = config.recognizer or str(directory.path)
-        model = load_system(config.separator or str(directory.path), system="cascade", recognizer=recognizer)
+        model = JointModel.join(separator, load_recognizer(config.recognizer or own, separator.config.sample_rate))
         if config.beamform:
             model = beamforming(model)
         if one is not None:
-            several = model.separator
             # Of two separators the other one takes the place of its like.
-            several = several.several if isinstance(several, ByMicrophones) else several
+            several = separator.several if isinstance(separator, ByMicrophones) else model.separator
             model = JointModel.join(ByMicrophones.join(one, several), model.recognizer)
         vocabulary = model.trainable_recognizer.vocabulary
         vocabulary.save_text(directory.path / "joint" / "tokens.txt")

@@ -109,9 +109,10 @@ class SimulatedMixtures:
         """
         order = sorted(range(len(self.mixtures)), key=lambda index: self.mixtures[index].duration)
         parts = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
-        return [partial(self._whole, part) for part in parts]
+        return [partial(self.whole, part) for part in parts]
 
-    def _whole(self, indices: list[int]) -> MixtureBatch:
+    def whole(self, indices: list[int]) -> MixtureBatch:
+        """A batch of the mixtures at these indices, as validation hears them."""
         return collate_mixtures([self._example(index, None) for index in indices], self.vocabulary)
 
     def _example(self, index: int, epoch: int | None) -> _Example:

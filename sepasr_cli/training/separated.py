@@ -3,7 +3,6 @@
 Letters: B batch, S speaker, M microphone, N sample.
 """
 
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -12,12 +11,11 @@ from torch import Tensor
 
 from sepasr_cli import audio
 from sepasr_cli.files import inside
-from sepasr_cli.manifest import Mixture, read_manifest
 from sepasr_cli.progress import progress
 from sepasr_cli.separation import Separator
 from sepasr_cli.separation.losses import separation_loss
 from sepasr_cli.training.mixtures import MixtureBatch, SimulatedMixtures
-from sepasr_cli.training.speech import LabelledSpeech, read_source
+from sepasr_cli.training.speech import LabelledSpeech, source_speech
 
 #: Peak of what is written: a recogniser hears no levels, and nothing is to clip.
 PEAK = 0.5
@@ -30,21 +28,22 @@ def separate_mixtures(separator: Separator, mixtures: SimulatedMixtures, folder:
 
     Args:
         separator: on the device where it is to work.
-        mixtures: each in a batch of its own.
+        mixtures: those of a manifest.
         folder: where they go.
         bf16: compute in bfloat16.
     """
     home = next(separator.parameters()).device
     state = PartialState(cpu=home.type == "cpu")
-    makers = mixtures.in_order(1)[state.process_index :: state.num_processes]
-    with progress("separating", len(makers)) as advance:
-        for make in makers:
-            batch = make()
-            paths = [kept_at(folder, batch.ids[0], index) for index in range(batch.references.shape[1])]
-            if not all(path.is_file() for path in paths):
-                for path, estimate in zip(paths, _separated(separator, batch, bf16), strict=True):
-                    path.parent.mkdir(parents=True, exist_ok=True)
-                    audio.write(path, estimate.numpy(), separator.config.sample_rate)
+    places = {
+        index: [kept_at(folder, mixture.id, source) for source in range(len(mixture.sources))]
+        for index, mixture in enumerate(mixtures.mixtures)
+        if index % state.num_processes == state.process_index
+    }
+    missing = {index: paths for index, paths in places.items() if not all(path.is_file() for path in paths)}
+    with progress("separating", len(missing)) as advance:
+        for index, paths in missing.items():
+            for path, estimate in zip(paths, _separated(separator, mixtures.whole([index]), bf16), strict=True):
+                audio.write(path, estimate.numpy(), separator.config.sample_rate)
             advance()
     state.wait_for_everyone()
 
@@ -70,11 +69,4 @@ def kept_at(folder: Path, mixture: str, source: int) -> Path:
 
 def separated_speech(manifest: Path, folder: Path) -> list[LabelledSpeech]:
     """The separated sources that have a transcript, each cut to where its speaker talks."""
-    found = []
-    for mixture in read_manifest(manifest, Mixture):
-        for index, source in enumerate(mixture.sources):
-            if source.text:
-                read = partial(read_source, kept_at(folder, mixture.id, index), 0, source.start, source.end)
-                name, duration = f"{mixture.id}/{index}", source.end - source.start
-                found.append(LabelledSpeech(name, source.speaker, source.text, duration, read, "separated"))
-    return found
+    return source_speech(manifest, "separated", lambda mixture, index: kept_at(folder, mixture.id, index))

@@ -17,8 +17,8 @@ from sepasr_cli.randomness import generator
 from sepasr_cli.recognition.tokens import Vocabulary
 from sepasr_cli.training.data import Movable, Samples, Schedule, change_speed, pad, pad_tokens
 
-#: As the corpus has it; the mixture that it is in; a reference signal of that; what a separator made of that.
-SpeechKind: TypeAlias = Literal["corpus", "mixture", "direct", "early", "image", "separated"]
+#: As the corpus has it; a reference signal of a mixture that it is in; what a separator made of that.
+SpeechKind: TypeAlias = Literal["corpus", Reference, "separated"]
 
 
 @dataclass(frozen=True)
@@ -63,22 +63,38 @@ def corpus_speech(utterances: Sequence[Utterance], sample_rate: int, *, unread: 
     ]
 
 
-def reference_speech(manifest: Path, reference: Reference | Literal["mixture"]) -> list[LabelledSpeech]:
+def reference_speech(manifest: Path, reference: Reference) -> list[LabelledSpeech]:
     """The reference signals of a manifest's sources that have a transcript, each cut to where its speaker talks."""
+
+    def signal(mixture: Mixture, index: int) -> Path | None:
+        name = getattr(mixture.sources[index], reference)
+        return manifest.parent / name if name else None
+
+    return source_speech(manifest, reference, signal)
+
+
+def source_speech(
+    manifest: Path, kind: SpeechKind, signal: Callable[[Mixture, int], Path | None]
+) -> list[LabelledSpeech]:
+    """The sources of a manifest that have a transcript, each cut to where its speaker talks.
+
+    Args:
+        manifest: of mixtures.
+        kind: of the signals.
+        signal: the file with a mixture's source of that index, as long as the mixture; None where there is none.
+    """
     found = []
     for mixture in read_manifest(manifest, Mixture):
         for index, source in enumerate(mixture.sources):
-            name = getattr(source, reference)
-            if source.text and name:
-                at = mixture.reference_microphone
-                read = partial(read_source, manifest.parent / name, at, source.start, source.end)
+            path = signal(mixture, index)
+            if source.text and path is not None:
+                read = partial(_read_source, path, mixture.reference_microphone, source.start, source.end)
                 name, duration = f"{mixture.id}/{index}", source.end - source.start
-                found.append(LabelledSpeech(name, source.speaker, source.text, duration, read, reference))
+                found.append(LabelledSpeech(name, source.speaker, source.text, duration, read, kind))
     return found
 
 
-def read_source(path: Path, microphone: int, start: float, end: float) -> Samples:
-    """What a microphone (an index) hears between two times in seconds, (N,)."""
+def _read_source(path: Path, microphone: int, start: float, end: float) -> Samples:
     return audio.channel(audio.read(path, start, end)[0], microphone)
 
 

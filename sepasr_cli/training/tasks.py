@@ -4,7 +4,7 @@ Letters: B batch, S speaker, N sample.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from typing_extensions import Self
 
 from sepasr_cli.corpora.text import TextRule
-from sepasr_cli.joint import JointModel, of_each_stream
+from sepasr_cli.joint import JointModel
 from sepasr_cli.manifest import Reference
 from sepasr_cli.recognition.beam_search import greedy
 from sepasr_cli.recognition.language_model import LanguageModel
@@ -26,11 +26,13 @@ from sepasr_cli.separation.mask_mvdr import MaskMVDR
 from sepasr_cli.separation.stft import deviation
 from sepasr_cli.training.loop import LoopConfig, StepResult
 from sepasr_cli.training.mixtures import MixtureBatch
-from sepasr_cli.training.speech import SpeechBatch
+from sepasr_cli.training.speech import SpeechBatch, SpeechKind
 from sepasr_cli.training.text import TextBatch
 
 #: A factor on the speed of speech, in hundredths.
 Speed = Annotated[float, Field(ge=0.5, le=2)]
+#: How many microphones are heard.
+Count = Annotated[int, Field(gt=0)]
 
 
 class _MixtureTraining(LoopConfig):
@@ -39,7 +41,7 @@ class _MixtureTraining(LoopConfig):
         False, description="mix new examples while training, in the rooms of the response bank"
     )
     speeds: tuple[Speed, ...] = Field((1.0,), min_length=1, description="factors drawn for each utterance mixed")
-    microphone_counts: tuple[Annotated[int, Field(gt=0)], ...] = Field(
+    microphone_counts: tuple[Count, ...] = Field(
         (), description="how many microphones are heard, drawn for each example, the reference among them; empty: all"
     )
     dev_mixtures: int | None = Field(None, gt=0, description="validate on the first so many only")
@@ -60,7 +62,7 @@ class PretrainSepConfig(_MixtureTraining):
 class PretrainAsrConfig(LoopConfig):
     """Training of the recogniser on single-speaker speech."""
 
-    speech: tuple[Literal["corpus", "direct", "early", "image", "separated"], ...] = Field(
+    speech: tuple[SpeechKind, ...] = Field(
         ("corpus",),
         min_length=1,
         description="the corpus; of the simulated mixtures, reference signals and what a separator makes of them",
@@ -68,7 +70,7 @@ class PretrainAsrConfig(LoopConfig):
     separator: str | None = Field(
         None, description="that makes separated speech: a run, a folder or a hub name; null: that of pretrain-sep"
     )
-    microphone_counts: tuple[Annotated[int, Field(gt=0)], ...] = Field(
+    microphone_counts: tuple[Count, ...] = Field(
         (), description="how many microphones it hears, in turns, the reference among them; empty: all"
     )
     initial: str | None = Field(
@@ -252,20 +254,18 @@ class LanguageModelTask(nn.Module):
         return {"perplexity": math.exp(min(-means["log_probability"] / means["tokens"], 700.0))}
 
 
-def cut_to_speech(
-    signals: Sequence[Tensor], references: Tensor, lengths: Tensor, margin: int
-) -> tuple[list[Tensor], Tensor]:
+def cut_to_speech(signals: Tensor, references: Tensor, lengths: Tensor, margin: int) -> tuple[Tensor, Tensor]:
     """Cut signals to where their references speak.
 
     Args:
-        signals: each (B, S, N).
+        signals: (B, S, N).
         references: silent (zero) where their speakers are, (B, S, N).
         lengths: of the mixtures in samples, (B,).
         margin: samples to keep before the first and after the last sound.
 
     Returns:
-        The signals, each (B, S, N'), with zeros at their ends, and their lengths (B, S); of a reference that never
-        speaks all is kept.
+        The signals (B, S, N') with zeros at their ends, and their lengths (B, S); of a reference that never speaks
+        all is kept.
     """
     size, ends = references.shape[2], lengths[:, None]
     spoken = references != 0
@@ -275,7 +275,7 @@ def cut_to_speech(
     steps = torch.arange(int((stop - start).max()), device=references.device)
     places = (start[..., None] + steps).clamp(max=size - 1)
     inside = steps < (stop - start)[..., None]
-    return [signal.gather(2, places) * inside for signal in signals], stop - start
+    return signals.gather(2, places) * inside, stop - start
 
 
 class JointTask(nn.Module):
@@ -316,6 +316,14 @@ class JointTask(nn.Module):
             self.model.separator.eval()
         return self
 
+    def _heard(self, signals: Tensor, which: Tensor, batch: MixtureBatch) -> tuple[Tensor, Tensor]:
+        """What the recogniser hears of signals (B, S, N) of the references `which` (B, S), and the lengths (B, S)."""
+        if self.config.speech_margin is None:
+            return signals, batch.lengths[:, None].expand_as(which)
+        rows = torch.arange(len(which), device=which.device)[:, None]
+        margin = round(self.config.speech_margin * self.model.separator.config.sample_rate)
+        return cut_to_speech(signals, batch.references[rows, which], batch.lengths, margin)
+
     def forward(self, batch: MixtureBatch) -> StepResult:
         """The loss of each mixture, the mean over its speakers, with what became of the separation."""
         assert batch.targets is not None and batch.target_lengths is not None
@@ -323,15 +331,15 @@ class JointTask(nn.Module):
         estimates = self.model.separator(batch.mixture, batch.lengths)
         level = deviation(batch.mixture, batch.lengths)
         separated = separation_loss(estimates, batch.references, batch.lengths, config.separation_loss, level)
-        streams, clean_streams, lengths = estimates, batch.references, batch.lengths
-        order: Tensor | Literal["ctc"] = "ctc" if config.order == "ctc" else separated.order
-        if config.speech_margin is not None:
-            rows, margin = torch.arange(len(estimates), device=estimates.device)[:, None], config.speech_margin
-            both = estimates[rows, separated.order], batch.references
-            margin_samples = round(margin * self.model.separator.config.sample_rate)
-            (streams, clean_streams), lengths = cut_to_speech(both, batch.references, batch.lengths, margin_samples)
-            order = torch.arange(speakers, device=estimates.device).expand(len(estimates), -1)
-        result = self.model(batch.mixture, lengths, batch.targets, batch.target_lengths, order=order, estimates=streams)
+        streams, lengths = self._heard(estimates, separated.order.argsort(1), batch)
+        result = self.model(
+            batch.mixture,
+            lengths,
+            batch.targets,
+            batch.target_lengths,
+            order="ctc" if config.order == "ctc" else separated.order,
+            estimates=streams,
+        )
         per_mixture = {
             name: getattr(result.recognition, name).view(-1, speakers).mean(1)
             for name in ("total", "ctc", "attention", "accuracy")
@@ -339,7 +347,9 @@ class JointTask(nn.Module):
         loss = per_mixture.pop("total")
         if config.clean_weight > 0 or not self.training:
             recognizer, targets = self.model.trainable_recognizer, batch.targets.flatten(0, 1)
-            clean = recognizer.encode(clean_streams.flatten(0, 1), of_each_stream(lengths, speakers))
+            own = torch.arange(speakers, device=estimates.device).expand(len(estimates), -1)
+            streams, lengths = self._heard(batch.references, own, batch)
+            clean = recognizer.encode(streams.flatten(0, 1), lengths.flatten())
         if config.clean_weight > 0:
             of_clean = recognizer.loss(*clean, targets, batch.target_lengths.flatten()).total
             loss = loss + config.clean_weight * of_clean.view(-1, speakers).mean(1)

@@ -132,7 +132,7 @@ def test_streams_are_cut_to_where_their_references_speak(batch, joint):
     references = torch.zeros(2, 2, 100)
     references[0, 0, 20:50], references[0, 1, 40:95], references[1, 0, 0:10] = 1.0, 2.0, 3.0
     signals = torch.arange(400.0).view(2, 2, 100).requires_grad_()
-    (cut,), lengths = cut_to_speech([signals], references, torch.tensor([98, 60]), margin=5)
+    cut, lengths = cut_to_speech(signals, references, torch.tensor([98, 60]), margin=5)
     assert lengths.tolist() == [[40, 63], [15, 60]]  # a reference that never speaks keeps all
     for index, start in (((0, 0), 15), ((0, 1), 35), ((1, 0), 0), ((1, 1), 0)):
         size = lengths[index]
