@@ -84,7 +84,6 @@ def test_variants_are_the_runs_of_other_names(results: ModuleType, tmp_path: Pat
         ("oracle_mvdr-noisy-1", ("bundled", "cascade")),
         ("tfgridnet_joint-noisy-2", ("bundled", "joint")),
         ("tfgridnet_cascade-noisy-1", ("bundled_one", "cascade")),
-        ("two_stage_joint-noisy-1", ("bundled_two", "joint")),
         ("two_stage_adapted-noisy-1", ("bundled_separated", "cascade")),
         ("mask_mvdr_joint-noisy-1", ("bundled_mvdr", "joint")),
     ):

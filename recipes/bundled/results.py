@@ -69,7 +69,6 @@ MODELS: dict[str, tuple[str, System]] = {
     "tfgridnet_cascade": (MAIN, "cascade"),
     "tfgridnet_filtered": (MAIN, "cascade"),
     "tfgridnet_joint": (MAIN, "joint"),
-    "two_stage_joint": (TWO_STAGES, "joint"),
     "two_stage_adapted": (ADAPTED, "cascade"),
     "mask_mvdr_cascade": (f"{MAIN}_mvdr", "cascade"),
     "mask_mvdr_joint": (f"{MAIN}_mvdr", "joint"),
@@ -105,7 +104,7 @@ def all_rows(variants: Sequence[str] = ()) -> dict[str, Row]:
     ['finetune_low-noisy-2', 'finetune_low-clean-beam']
     """
     found = [Row(system, condition, count) for system in COUNTS for condition in CONDITIONS for count in COUNTS[system]]
-    for system in ("tfgridnet_cascade", "tfgridnet_joint", "two_stage_joint", "two_stage_adapted", "mask_mvdr_joint"):
+    for system in ("tfgridnet_cascade", "tfgridnet_joint", "two_stage_adapted", "mask_mvdr_joint"):
         found += [Row(system, "clean", search) for search in ("greedy", "beam")]
     for variant in variants:
         found += [Row(variant, "noisy", "2"), Row(variant, "clean", "beam")]
@@ -126,7 +125,7 @@ def chosen_rows(wanted: Sequence[str], rows: Mapping[str, Row]) -> list[Row]:
 
 def find_variants(runs: Path) -> list[str]:
     """The runs that differ from the main one in their fine-tuning alone, by what follows its name."""
-    known = {ONE_MICROPHONE, *(folder for folder, _ in MODELS.values())}
+    known = {ONE_MICROPHONE, TWO_STAGES, *(folder for folder, _ in MODELS.values())}
     found = [path.parents[1].name for path in sorted(runs.glob(f"{MAIN}_*/joint/model.safetensors"))]
     return [name.removeprefix(f"{MAIN}_") for name in found if name not in known]
 

@@ -23,12 +23,12 @@ SCORED_METRICS = ("si_sdr", "sdr", "sir", "sar", "stoi", "pesq")
 MAIN = "bundled"
 #: The run of the TF-GridNet for one microphone.
 ONE_MICROPHONE = f"{MAIN}_one"
-#: A second TF-GridNet behind the main run's, the one for one microphone, a recogniser.
+#: The run of the bundled model's separators: two TF-GridNets, and the one for one microphone.
 TWO_STAGES = f"{MAIN}_two"
-#: The run of the bundled model: those separators, and that recogniser trained further on what they separate.
+#: The run of the bundled model: those separators, and a recogniser trained further on what they separate.
 ADAPTED = f"{MAIN}_separated"
 #: The systems that the model in the package was, the latest first.
-SHIPPED = ("two_stage_adapted", "two_stage_joint", "tfgridnet_joint", "tfgridnet_cascade")
+SHIPPED = ("two_stage_adapted", "tfgridnet_joint", "tfgridnet_cascade")
 CONDITIONS = ("anechoic", "reverberant", "noisy")
 NAMES = {
     "mixture": "mixture, as it is",
@@ -37,8 +37,7 @@ NAMES = {
     "tfgridnet_cascade": "TF-GridNet, cascade",
     "tfgridnet_filtered": "TF-GridNet with filters, cascade",
     "tfgridnet_joint": "TF-GridNet, joint",
-    "two_stage_joint": "two TF-GridNets, joint",
-    "two_stage_adapted": "two TF-GridNets, joint, recogniser adapted",
+    "two_stage_adapted": "two TF-GridNets, recogniser adapted",
     "mask_mvdr_cascade": "mask MVDR, cascade",
     "mask_mvdr_joint": "mask MVDR, joint",
 }
@@ -206,8 +205,7 @@ def joint(rows: Rows) -> Table:
     table = [[*head, *(f"SI-SDR improvement of the {which} (dB)" for which in ("first", "second")), "difference (dB)"]]
     pairs = (("tfgridnet_cascade", "tfgridnet_joint"), ("tfgridnet_filtered", "tfgridnet_joint"))
     pairs += (("mask_mvdr_cascade", "mask_mvdr_joint"),)
-    pairs += (("tfgridnet_cascade", "two_stage_joint"), ("tfgridnet_joint", "two_stage_joint"))
-    pairs += (("two_stage_joint", "two_stage_adapted"),)
+    pairs += (("tfgridnet_cascade", "two_stage_adapted"), ("tfgridnet_joint", "two_stage_adapted"))
     for names, condition, count in product(pairs, CONDITIONS, "124"):
         before, after = (rows.get(f"{name}-{condition}-{count}") for name in names)
         if before is None or after is None:
@@ -251,7 +249,6 @@ def artefacts(rows: Rows) -> Table:
         "tfgridnet_cascade",
         "tfgridnet_filtered",
         "tfgridnet_joint",
-        "two_stage_joint",
         "two_stage_adapted",
     )
     for condition, count, system in product(("reverberant", "noisy"), "24", systems):

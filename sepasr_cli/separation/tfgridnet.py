@@ -36,6 +36,8 @@ CACHED_ROWS = 64
 SLICE = 3_000_000
 #: Loading of the noise covariance of the filters that estimates steer, as a part of its trace.
 FILTER_LOADING = 1e-3
+#: Power below which levels are not told apart, of spectra of audio at the level of 1.
+CUE_FLOOR = 1e-2
 POINTWISE: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": functional.relu,
     "gelu": functional.gelu,
@@ -55,6 +57,9 @@ class TFGridNetConfig(Settings):
     #: Whether fewer microphones will do, down to the reference alone: the others' inputs are zeros then, as they are
     #: where a channel is silent. Training draws their number (`microphone_counts`).
     fewer_microphones: bool = False
+    #: Whether the first convolution also hears levels and phase differences (`cues`): small networks, which see few
+    #: hours of speech, learn more from them than they find in real and imaginary parts.
+    cues: bool = False
     fft_size: int = Field(default=512, ge=4, multiple_of=2)
     hop: int = Field(default=256, gt=0)
     blocks: int = Field(default=6, gt=0)
@@ -106,6 +111,31 @@ def windows(size: int, kernel: int, stride: int) -> int:
     128
     """
     return -(-max(size - kernel, 0) // stride) + 1
+
+
+def heard_parts(config: TFGridNetConfig) -> list[int]:
+    """Channels of the first convolution: real parts, imaginary parts; with cues levels, cosines and sines.
+
+    >>> heard_parts(TFGridNetConfig(microphones=4)), heard_parts(TFGridNetConfig(microphones=4, cues=True))
+    ([4, 4], [4, 4, 4, 3, 3])
+    """
+    count = config.microphones
+    return [count, count] + [count, count - 1, count - 1] * config.cues
+
+
+def cues(spectrum: Tensor) -> Tensor:
+    """What ears go by: the level of each microphone, and phase differences to the first one.
+
+    Args:
+        spectrum: complex, (B, M, T, F), at the level of 1.
+
+    Returns:
+        Natural logarithms of magnitudes, then cosines and sines of the differences: (B, M + 2 (M - 1), T, F).
+    """
+    magnitude = spectrum.abs()
+    levels = (magnitude.square() + CUE_FLOOR).log() / 2
+    across = spectrum[:, 1:] * spectrum[:, :1].conj() / (magnitude[:, 1:] * magnitude[:, :1] + EPSILON)
+    return torch.cat([levels, across.real, across.imag], dim=1)
 
 
 def averaged(estimates: Tensor, steered: Tensor, filtered: Tensor) -> Tensor:
@@ -305,7 +335,7 @@ class TFGridNet(SavedModel[TFGridNetConfig]):
     def __init__(self, config: TFGridNetConfig) -> None:
         super().__init__(config)
         self.stft = Stft(config.fft_size, config.hop)
-        self.encode = nn.Conv2d(2 * config.microphones, config.embedding, 3, padding=1)
+        self.encode = nn.Conv2d(sum(heard_parts(config)), config.embedding, 3, padding=1)
         self.encode_norm = nn.GroupNorm(1, config.embedding, eps=EPSILON)
         self.blocks = nn.ModuleList(GridBlock(config, self.stft.frequencies) for _ in range(config.blocks))
         self.decode = nn.ConvTranspose2d(config.embedding, 2 * config.speakers, 3, padding=1)
@@ -315,6 +345,15 @@ class TFGridNet(SavedModel[TFGridNetConfig]):
         self.filters = MaskMVDRConfig(
             microphones=config.microphones, speakers=config.speakers, diagonal_loading=FILTER_LOADING
         )
+
+    def begin_as(self, trained: "TFGridNet") -> None:
+        """Take the weights of one of the same sizes that hears less: deaf at first to what that does not hear."""
+        state = trained.state_dict()
+        weight = torch.zeros_like(self.encode.weight)
+        ours, theirs = weight.split(heard_parts(self.config), 1), heard_parts(trained.config)
+        for part, own in zip(state["encode.weight"].split(theirs, 1), ours, strict=False):
+            own[:, : part.shape[1]] = part
+        self.load_state_dict(state | {"encode.weight": weight})
 
     @property
     def takes(self) -> range:
@@ -342,18 +381,6 @@ class TFGridNet(SavedModel[TFGridNetConfig]):
                 estimates = averaged(*self._filtered(estimates, spectrum))
             return self.stft.synthesise(estimates, size, lengths) * level
 
-    def with_filters(self, mixture: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """The estimates, and what the MVDR and the Wiener filters give that these steer: (B, 3, S, N).
-
-        All at levels that explain the mixture; of one microphone, the estimates three times. For the rest as `forward`.
-        """
-        size = mixture.shape[2]
-        lengths = differing(lengths, size)
-        estimates, spectrum, level = self._estimates(mixture, lengths)
-        with torch.autocast(mixture.device.type, enabled=False):
-            parts = torch.stack(self._filtered(estimates, spectrum), dim=1)
-            return self.stft.synthesise(parts, size, lengths) * level[:, None]
-
     def _estimates(self, mixture: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """Spectra (B, S, T, F), and those of the mixture (B, M, T, F) whose level (B, 1, 1) was taken from both."""
         channels = mixture.shape[1]
@@ -364,7 +391,8 @@ class TFGridNet(SavedModel[TFGridNetConfig]):
             level = deviation(mixture, lengths)
             mixture = functional.pad(mixture, (0, 0, 0, self.config.microphones - channels))
             spectrum = self.stft.analyse(mixture[:, self.order] / level, lengths)
-            x = self.encode(torch.cat((spectrum.real, spectrum.imag), dim=1))
+            heard = [spectrum.real, spectrum.imag] + [cues(spectrum)] * self.config.cues
+            x = self.encode(torch.cat(heard, dim=1))
             extent = None if lengths is None else self._extent(self.stft.frames(lengths), x.shape[2])
             x = self._normalise(x.permute(0, 2, 3, 1), extent)
         for block in self.blocks:

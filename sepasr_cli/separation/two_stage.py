@@ -1,8 +1,8 @@
-"""Two TF-GridNets: what the second hears is the mixture, the first one's estimates and the filters that these steer.
+"""Two TF-GridNets: what the second hears is the mixture, and what a spatial model makes of the first one's estimates.
 
 Z.-Q. Wang et al., "TF-GridNet: Integrating Full- and Sub-Band Modeling for Speech Separation" (arXiv 2211.12433), where
-a second network follows the first and its filters; here one pass of it serves all speakers, and it corrects what the
-first gives. The first network stays as it was trained.
+a second network follows the first and its filters; here a spatial model that the first guides stands between them
+(`spatial_em`), one pass serves all speakers, and the second corrects what it hears. The first stays as it was trained.
 
 Letters: B batch, S speaker, M microphone, N sample, G guide.
 """
@@ -14,12 +14,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sepasr_cli.saved_model import SavedModel
-from sepasr_cli.separation.tfgridnet import TFGridNet, TFGridNetConfig, averaged
+from sepasr_cli.separation.spatial_em import refined
+from sepasr_cli.separation.stft import Stft, deviation
+from sepasr_cli.separation.tfgridnet import TFGridNet, TFGridNetConfig
 from sepasr_cli.settings import Settings
 
 
 class TwoStageConfig(TFGridNetConfig):
-    """The sizes of each of the two networks. Filters always follow the first."""
+    """The sizes of each of the two networks."""
 
     kind: Literal["two_stage"] = "two_stage"  # type: ignore[assignment]
 
@@ -33,11 +35,12 @@ class TwoStage(SavedModel[TwoStageConfig]):
 
     def __init__(self, config: TwoStageConfig) -> None:
         super().__init__(config)
-        sizes = config.model_dump(exclude={"kind"})
-        self.first = TFGridNet(TFGridNetConfig(**sizes | {"beamform": True})).requires_grad_(False)
-        #: Signals beside the mixture that the second hears: of each speaker the estimate, MVDR's and Wiener's.
+        sizes = config.model_dump(exclude={"kind"}) | {"beamform": False}
+        self.stft = Stft(config.fft_size, config.hop)
+        self.first = TFGridNet(TFGridNetConfig(**sizes)).requires_grad_(False)
+        #: Signals beside the mixture that the second hears: of each speaker three views (`refined`).
         self.guides = 3 * config.speakers
-        second = {"microphones": config.microphones + self.guides, "fewer_microphones": False, "beamform": False}
+        second = {"microphones": config.microphones + self.guides, "fewer_microphones": False}
         self.second = TFGridNet(TFGridNetConfig(**sizes | second))
 
     @classmethod
@@ -48,16 +51,8 @@ class TwoStage(SavedModel[TwoStageConfig]):
         """
         model = cls(config)
         model.first.load_state_dict(first.state_dict())
-        second, weight = model.second, first.encode.weight
-        second.blocks.load_state_dict(first.blocks.state_dict())
-        second.encode_norm.load_state_dict(first.encode_norm.state_dict())
-        with torch.no_grad():
-            # Real parts come first, then imaginary parts.
-            heard = torch.cat([functional.pad(part, (0, 0, 0, 0, 0, model.guides)) for part in weight.chunk(2, 1)], 1)
-            second.encode.weight.copy_(heard)
-            assert first.encode.bias is not None and second.encode.bias is not None
-            second.encode.bias.copy_(first.encode.bias)
-        for parameter in second.decode.parameters():
+        model.second.begin_as(first)
+        for parameter in model.second.decode.parameters():
             nn.init.zeros_(parameter)
         return model
 
@@ -73,7 +68,16 @@ class TwoStage(SavedModel[TwoStageConfig]):
             SepasrError: where the mixture has not the microphones that the model was made for.
         """
         with torch.no_grad():
-            parts = self.first.with_filters(mixture, lengths)
-        missing = self.config.microphones - mixture.shape[1]
-        heard = torch.cat([functional.pad(mixture.float(), (0, 0, 0, missing)), parts.flatten(1, 2)], dim=1)
-        return averaged(*parts.unbind(1)) + self.second(heard, lengths)
+            estimates = self.first(mixture, lengths)
+            missing = self.config.microphones - mixture.shape[1]
+            mixture = functional.pad(mixture.float(), (0, 0, 0, missing))
+            views = self._views(estimates, mixture, lengths)
+        return views.mean(1) + self.second(torch.cat([mixture, views.flatten(1, 2)], dim=1), lengths)
+
+    def _views(self, estimates: Tensor, mixture: Tensor, lengths: Tensor | None) -> Tensor:
+        """Of estimates (B, S, N) of mixtures (B, M, N), the views that the spatial model has: (B, 3, S, N)."""
+        with torch.autocast(mixture.device.type, enabled=False):
+            level = deviation(mixture, lengths)
+            signals = (estimates.float(), mixture[:, self.first.order])
+            views = torch.stack(refined(*(self.stft.analyse(one / level, lengths) for one in signals)), dim=1)
+            return self.stft.synthesise(views, mixture.shape[2], lengths) * level[:, None]

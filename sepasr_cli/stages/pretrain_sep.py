@@ -74,7 +74,9 @@ def pretrain_sep(
 
 
 def _initial(name: str, wanted: SeparatorConfig) -> Separator:
-    """The separator that training starts from; where two stages are wanted, `name` may be the first one's.
+    """The separator that training starts from.
+
+    Where two stages are wanted, `name` may be the first one's; where cues are, one that hears none.
 
     Raises:
         SepasrError: where it is not there, or does not fit.
@@ -82,8 +84,14 @@ def _initial(name: str, wanted: SeparatorConfig) -> Separator:
     found = load_separator(name, system="cascade")
     if found.config == wanted:
         return found
-    if isinstance(wanted, TwoStageConfig) and isinstance(found, TFGridNet) and _sizes(found.config) == _sizes(wanted):
-        return TwoStage.following(found, wanted)
+    if isinstance(wanted, TFGridNetConfig) and isinstance(found, TFGridNet):
+        sizes = _sizes(found.config)
+        if isinstance(wanted, TwoStageConfig) and sizes == _sizes(wanted):
+            return TwoStage.following(found, wanted)
+        if wanted.kind == "tfgridnet" and sizes | {"cues": True} == _sizes(wanted):
+            model = TFGridNet(wanted)
+            model.begin_as(found)
+            return model
     raise SepasrError(
         f"pretrain_sep.initial: {name} has other sizes than the recipe's separation; make them equal, or leave it out"
     )

@@ -13,7 +13,7 @@ from torch.nn import functional
 from sepasr_cli.errors import SepasrError
 from sepasr_cli.separation import build_separator, tfgridnet
 from sepasr_cli.separation.losses import separation_loss, si_sdr
-from sepasr_cli.separation.tfgridnet import GridBlock, TFGridNet, TFGridNetConfig, averaged
+from sepasr_cli.separation.tfgridnet import GridBlock, TFGridNet, TFGridNetConfig, averaged, cues
 from sepasr_cli.separation.wiener import explain
 
 SMALL: dict[str, Any] = {"blocks": 1, "embedding": 8, "lstm": 8, "heads": 2, "qk_size": 70, "fft_size": 64, "hop": 32}
@@ -318,3 +318,24 @@ def test_beamforming_trains_and_leaves_one_microphone_but_for_its_level() -> Non
     with torch.no_grad():
         assert (si_sdr(steered(mixture[:, :1]), plain(mixture[:, :1])) > 50).all()
         assert (si_sdr(steered(mixture), plain(mixture)) < 30).all()
+
+
+def test_cues_are_levels_and_phase_differences() -> None:
+    spectrum = torch.tensor([2.0, 2.0j, 0.0], dtype=torch.complex64).view(1, 3, 1, 1)
+    levels, cosines, sines = cues(spectrum).split([3, 2, 2], dim=1)
+    torch.testing.assert_close(levels.flatten(), torch.tensor([4.01, 4.01, 0.01]).log() / 2)
+    torch.testing.assert_close(cosines.flatten(), torch.tensor([0.0, 0.0]), rtol=0, atol=1e-4)
+    torch.testing.assert_close(sines.flatten(), torch.tensor([1.0, 0.0]), rtol=0, atol=1e-4)
+
+
+def test_a_network_with_cues_begins_as_one_without_and_learns_to_hear_them() -> None:
+    torch.manual_seed(0)
+    sizes = {"fft_size": 64, "hop": 32, "blocks": 1, "embedding": 4, "lstm": 4, "heads": 2, "qk_size": 66}
+    before = TFGridNet(TFGridNetConfig.model_validate(sizes | {"microphones": 3}))
+    after = TFGridNet(TFGridNetConfig.model_validate(sizes | {"microphones": 3, "cues": True}))
+    after.begin_as(before)
+    mixture = torch.randn(2, 3, 2000)
+    torch.testing.assert_close(after(mixture), before(mixture))
+    after(mixture).square().sum().backward()
+    assert after.encode.weight.grad is not None
+    assert after.encode.weight.grad[:, 6:].abs().amin(dim=(0, 2, 3)).min() > 0

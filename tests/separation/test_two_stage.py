@@ -1,11 +1,13 @@
-"""A second network corrects what the first and its filters give."""
+"""A second network corrects what the spatial model makes of the first one's estimates."""
 
 import pytest
 import torch
 
 from sepasr_cli.errors import SepasrError
 from sepasr_cli.separation.losses import separation_loss
-from sepasr_cli.separation.tfgridnet import TFGridNet, TFGridNetConfig
+from sepasr_cli.separation.spatial_em import refined
+from sepasr_cli.separation.stft import deviation
+from sepasr_cli.separation.tfgridnet import TFGridNet, TFGridNetConfig, heard_parts
 from sepasr_cli.separation.two_stage import TwoStage, TwoStageConfig
 
 SIZES = {"fft_size": 64, "hop": 32, "blocks": 1, "embedding": 4, "lstm": 4, "heads": 2, "qk_size": 66}
@@ -33,26 +35,41 @@ def disturbed(model: TwoStage) -> TwoStage:
 
 
 @pytest.mark.parametrize("microphones", [1, 2, 3])
-def test_it_begins_with_what_the_first_and_its_filters_give(first: TFGridNet, both: TwoStage, microphones: int) -> None:
+def test_it_begins_with_what_the_spatial_model_makes_of_the_first(
+    first: TFGridNet, both: TwoStage, microphones: int
+) -> None:
     mixture, lengths = torch.randn(2, microphones, 4000), torch.tensor([4000, 2500])
     mixture[1, :, 2500:] = 0
-    steering = TFGridNet(first.config.model_copy(update={"beamform": True})).eval()
-    steering.load_state_dict(first.state_dict())
     with torch.no_grad():
-        expected = steering(mixture, lengths)
-        torch.testing.assert_close(both(mixture, lengths), expected)
-        assert not torch.allclose(disturbed(both)(mixture, lengths), expected, atol=1e-2)
+        begun = both(mixture, lengths)
+        for index, size in enumerate(lengths.tolist()):
+            alone = mixture[index : index + 1, :, :size]
+            level = deviation(alone)
+            spectra = [both.stft.analyse(one / level) for one in (first(alone), alone)]
+            views = refined(*spectra)
+            expected = both.stft.synthesise(sum(views) / 3, size) * level
+            torch.testing.assert_close(begun[index, :, :size], expected[0], rtol=1e-3, atol=1e-4)
+        assert not torch.allclose(disturbed(both)(mixture, lengths), begun, atol=1e-2)
 
 
-def test_the_second_begins_deaf_to_the_guides_and_learns_to_hear_them(both: TwoStage) -> None:
-    mixture = torch.randn(1, 3, 2000)
-    weight = both.second.encode.weight
-    disturbed(both)
+@pytest.mark.parametrize("cues", [False, True])
+def test_the_second_begins_deaf_to_the_guides_and_learns_to_hear_them(cues: bool) -> None:
+    torch.manual_seed(0)
+    config = TwoStageConfig.model_validate(SIZES | {"cues": cues})
+    both = TwoStage.following(TFGridNet(TFGridNetConfig.model_validate(SIZES | {"cues": cues})), config)
+    weight = disturbed(both).second.encode.weight
+    parts = heard_parts(both.second.config)
+    own = zip(weight.split(parts, 1), both.first.encode.weight.split(heard_parts(both.first.config), 1), strict=True)
+    guides = []
     with torch.no_grad():
-        torch.testing.assert_close(weight[:, :3], both.first.encode.weight[:, :3])
-        assert not weight[:, 3 : 3 + both.guides].any() and not weight[:, -both.guides :].any()
-    both(mixture).square().sum().backward()
-    assert weight.grad is not None and weight.grad[:, 3 : 3 + both.guides].abs().min() > 0
+        for part, before in own:
+            torch.testing.assert_close(part[:, : before.shape[1]], before)
+            guides.append(part[:, before.shape[1] :])
+            assert guides[-1].shape[1] == both.guides and not guides[-1].any()
+    both(torch.randn(1, 3, 2000)).square().sum().backward()
+    assert weight.grad is not None
+    for part, before in zip(weight.grad.split(parts, 1), heard_parts(both.first.config), strict=True):
+        assert part[:, before:].abs().min() > 0
 
 
 def test_an_example_alone_equals_itself_in_a_padded_batch(both: TwoStage) -> None:

@@ -22,9 +22,9 @@ def run(make_run: Callable[..., RunDir]) -> RunDir:
     return made
 
 
-def train(run: RunDir, *overrides: str, kind: str = "tfgridnet") -> None:
+def train(run: RunDir, *overrides: str, kind: str = "tfgridnet", cues: bool = False) -> None:
     steps = ("max_steps=1", "validate_every=1", "batch_size=1", "reference=image", *overrides)
-    sizes = load_separator(str(run.path / "other")).config.model_dump(mode="json") | {"kind": kind}
+    sizes = load_separator(str(run.path / "other")).config.model_dump(mode="json") | {"kind": kind, "cues": cues}
     settings = [f"separation.{name}={value}" for name, value in sizes.items() if value is not None]
     settings += [f"pretrain_sep.{step}" for step in steps]
     sepasr_cli.pretrain_sep(run.path, overrides=settings, device="cpu", restart=True)
@@ -37,6 +37,18 @@ def test_it_begins_with_the_weights_of_another(run: RunDir) -> None:
         after = load_separator(str(run.path / "separator")).state_dict()["encode.weight"]
         assert torch.allclose(after, before, atol=1e-5) == close
         assert not torch.equal(after, before)
+
+
+def test_cues_may_be_added_to_what_it_begins_with(run: RunDir) -> None:
+    before = load_separator(str(run.path / "other")).state_dict()["encode.weight"]
+    train(run, f"initial={run.path / 'other'}", "learning_rate=1e-6", "warmup_steps=0", cues=True)
+    after = load_separator(str(run.path / "separator")).state_dict()["encode.weight"]
+    assert torch.allclose(after[:, : before.shape[1]], before, atol=1e-5)
+    assert 0 < after[:, before.shape[1] :].abs().max() < 1e-5
+    # Not the other way round.
+    load_separator(str(run.path / "separator")).save_pretrained(run.path / "cues")
+    with pytest.raises(SepasrError, match="has other sizes"):
+        train(run, f"initial={run.path / 'cues'}")
 
 
 def test_its_sizes_must_be_those_of_the_recipe(run: RunDir) -> None:
