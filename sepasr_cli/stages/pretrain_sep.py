@@ -88,7 +88,7 @@ def _initial(name: str, wanted: SeparatorConfig) -> Separator:
         sizes = _sizes(found.config)
         if isinstance(wanted, TwoStageConfig) and sizes == _sizes(wanted):
             return TwoStage.following(found, wanted)
-        if wanted.kind == "tfgridnet" and sizes | {"cues": True} == _sizes(wanted):
+        if wanted.kind == "tfgridnet" and sizes | {"cues": found.config.cues or wanted.cues} == _sizes(wanted):
             model = TFGridNet(wanted)
             model.begin_as(found)
             return model

@@ -9,7 +9,7 @@ import sepasr_cli
 from sepasr_cli.errors import SepasrError
 from sepasr_cli.pretrained import load_separator
 from sepasr_cli.rundir import RunDir
-from sepasr_cli.separation import TwoStage
+from sepasr_cli.separation import TFGridNet, TwoStage
 
 
 @pytest.fixture
@@ -49,6 +49,18 @@ def test_cues_may_be_added_to_what_it_begins_with(run: RunDir) -> None:
     load_separator(str(run.path / "separator")).save_pretrained(run.path / "cues")
     with pytest.raises(SepasrError, match="has other sizes"):
         train(run, f"initial={run.path / 'cues'}")
+
+
+def test_one_that_steers_filters_may_go_on_without_them(run: RunDir) -> None:
+    other = load_separator(str(run.path / "other"))
+    assert isinstance(other, TFGridNet)
+    steering = TFGridNet(other.config.model_copy(update={"beamform": True}))
+    steering.load_state_dict(other.state_dict())
+    steering.save_pretrained(run.path / "steering")
+    train(run, f"initial={run.path / 'steering'}", "learning_rate=1e-6", "warmup_steps=0")
+    after = load_separator(str(run.path / "separator"))
+    assert after.config == other.config
+    assert torch.allclose(after.state_dict()["encode.weight"], other.state_dict()["encode.weight"], atol=1e-5)
 
 
 def test_its_sizes_must_be_those_of_the_recipe(run: RunDir) -> None:
