@@ -28,13 +28,14 @@ from sepasr_cli.inference.pipeline import WINDOW, Pipeline
 from sepasr_cli.inference.summary import Summary
 from sepasr_cli.joint import JointModel
 from sepasr_cli.manifest import Utterance
-from sepasr_cli.pretrained import load_system
+from sepasr_cli.pretrained import language_model_of, load_language_model, load_system
 from sepasr_cli.randomness import generator
 from sepasr_cli.recipe import Recipe
 from sepasr_cli.rundir import RunDir
 from sepasr_cli.scoring.bss_eval import si_sdr
 from sepasr_cli.scoring.signals import best_order
 from sepasr_cli.scoring.words import score_words, word_errors
+from sepasr_cli.simulation.config import FolderNoise
 from sepasr_cli.simulation.noise import make_noise
 from sepasr_cli.simulation.rendering import Rendered, mix, responses
 from sepasr_cli.simulation.sampling import Placement, draw_levels, draw_noise, draw_room, noise_files
@@ -84,7 +85,9 @@ def converse(
     config = recipe.simulation
     room = draw_room(config, draw)
     noise = draw_noise(config, draw, noise_files(config.noise, "test"))
-    heard = None if noise is None else make_noise(noise, draw, np.array(room.microphones), dry.shape[1], rate)
+    folder = config.noise.path if isinstance(config.noise, FolderNoise) else None
+    places = np.array(room.microphones)
+    heard = None if noise is None else make_noise(noise, draw, places, dry.shape[1], rate, folder)
     rendered = mix(
         list(dry),
         Placement((0, 0), (dry.shape[1],) * 2, dry.shape[1]),
@@ -108,7 +111,8 @@ def recognise(pipeline: Pipeline, parts: Sequence[Audio], rate: int) -> list[str
         sounds = [torch.from_numpy(audio.resample(parts[index], rate, pipeline.sample_rate)) for index in group]
         lengths = torch.tensor([len(sound) for sound in sounds], device=pipeline.device)
         padded = torch.nn.utils.rnn.pad_sequence(sounds, batch_first=True).to(pipeline.device)
-        for index, found in zip(group, pipeline.recognizer.transcribe(padded, lengths, pipeline.decoding), strict=True):
+        said = pipeline.recognizer.transcribe(padded, lengths, pipeline.decoding, pipeline.language_model)
+        for index, found in zip(group, said, strict=True):
             texts[index] = found.text
     return texts
 
@@ -208,8 +212,11 @@ def main() -> None:
     for utterance in read_corpora(recipe.corpora.test, False, recipe.sample_rate):
         speech.setdefault(utterance.speaker, []).append(utterance)
     rendered, turns = converse(recipe, speech, 60 * given.minutes, given.seed)
-    system = load_system(given.run, pick_device(given.device))
-    rows = measure(Pipeline(system, recipe.decoding), rendered, turns, recipe.sample_rate)
+    device, spelling = pick_device(given.device), language_model_of(given.run)
+    system = load_system(given.run, device)
+    language_model = None if spelling is None else load_language_model(spelling, device)
+    pipeline = Pipeline(system, recipe.decoding, language_model=language_model)
+    rows = measure(pipeline, rendered, turns, recipe.sample_rate)
     shorter = [converse(recipe, speech, HALF_MINUTE, seed)[0] for seed in range(given.short)]
     report("conversation", [*rows, windows_against_whole(system, shorter, recipe.sample_rate)], given.device)
 

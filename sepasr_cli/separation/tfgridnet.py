@@ -57,8 +57,7 @@ class TFGridNetConfig(Settings):
     #: Whether fewer microphones will do, down to the reference alone: the others' inputs are zeros then, as they are
     #: where a channel is silent. Training draws their number (`microphone_counts`).
     fewer_microphones: bool = False
-    #: Whether the first convolution also hears levels and phase differences (`cues`): small networks, which see few
-    #: hours of speech, learn more from them than they find in real and imaginary parts.
+    #: Whether the first convolution also hears levels and phase differences (`cues`).
     cues: bool = False
     fft_size: int = Field(default=512, ge=4, multiple_of=2)
     hop: int = Field(default=256, gt=0)
