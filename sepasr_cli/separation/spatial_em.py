@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from sepasr_cli.separation.mask_mvdr import ratio_masks
-from sepasr_cli.separation.wiener import explain, wiener
+from sepasr_cli.separation.wiener import explain, fitted, heard, wiener, with_rest
 
 ITERATIONS = 5
 #: Exponent of the network's masks: it is surer than it should be.
@@ -43,19 +43,11 @@ def refined(estimates: Tensor, mixture: Tensor) -> tuple[Tensor, Tensor, Tensor]
     several = (heard(mixture) > 1)[:, None, None, None]
     if not several.any():
         return estimates, estimates, estimates
-    sources = torch.cat([estimates, mixture[:, :1] - estimates.sum(1, keepdim=True)], dim=1)
-    masks = spatial_masks(mixture, ratio_masks(sources))[:, :-1]
-    masked = mixture[:, :1] * masks
-    # By the factor that fits them best (least squares), for masks let through less than there is.
-    fitting = (masked.conj() * estimates).real.sum((2, 3), keepdim=True)
-    masked = masked * fitting / (masked.abs().square().sum((2, 3), keepdim=True) + EPSILON)
+    masks = spatial_masks(mixture, ratio_masks(with_rest(estimates, mixture[:, 0])))[:, :-1]
+    # Masks let through less than there is.
+    masked = fitted(mixture[:, :1] * masks, estimates)
     filtered = wiener(masked, mixture)
     return estimates, torch.where(several, masked, estimates), torch.where(several, filtered, estimates)
-
-
-def heard(mixture: Tensor) -> Tensor:
-    """How many microphones hear anything, (B,)."""
-    return (mixture.abs().sum((2, 3)) > 0).sum(1)
 
 
 def spatial_masks(mixture: Tensor, masks: Tensor) -> Tensor:

@@ -26,7 +26,7 @@ from sepasr_cli.saved_model import SavedModel
 from sepasr_cli.separation.mask_mvdr import MaskMVDRConfig, beamform, ratio_masks
 from sepasr_cli.separation.microphones import accepted, check_microphones
 from sepasr_cli.separation.stft import Stft, deviation, differing, valid
-from sepasr_cli.separation.wiener import explain, wiener
+from sepasr_cli.separation.wiener import explain, fitted, heard, wiener, with_rest
 from sepasr_cli.settings import Settings
 
 EPSILON = 1e-5
@@ -390,8 +390,8 @@ class TFGridNet(SavedModel[TFGridNetConfig]):
             level = deviation(mixture, lengths)
             mixture = functional.pad(mixture, (0, 0, 0, self.config.microphones - channels))
             spectrum = self.stft.analyse(mixture[:, self.order] / level, lengths)
-            heard = [spectrum.real, spectrum.imag] + [cues(spectrum)] * self.config.cues
-            x = self.encode(torch.cat(heard, dim=1))
+            inputs = [spectrum.real, spectrum.imag] + [cues(spectrum)] * self.config.cues
+            x = self.encode(torch.cat(inputs, dim=1))
             extent = None if lengths is None else self._extent(self.stft.frames(lengths), x.shape[2])
             x = self._normalise(x.permute(0, 2, 3, 1), extent)
         for block in self.blocks:
@@ -412,14 +412,12 @@ class TFGridNet(SavedModel[TFGridNetConfig]):
         Where one microphone hears anything, these are the estimates too.
         """
         estimates = explain(estimates, spectrum[:, 0])
-        several = ((spectrum.abs().sum((2, 3)) > 0).sum(1) > 1)[:, None, None, None]
+        several = (heard(spectrum) > 1)[:, None, None, None]
         if not several.any():
             return estimates, estimates, estimates
-        sources = torch.cat([estimates, spectrum[:, :1] - estimates.sum(1, keepdim=True)], dim=1)
-        steered = beamform(spectrum, ratio_masks(sources), self.filters)
-        # By the factor that fits them best (least squares), for the filters leave the estimates' scale open.
-        fitting = (steered.conj() * estimates).real.sum((2, 3), keepdim=True)
-        steered = steered * fitting / (steered.abs().square().sum((2, 3), keepdim=True) + EPSILON**2)
+        # The filters leave the estimates' scale open.
+        masks = ratio_masks(with_rest(estimates, spectrum[:, 0]))
+        steered = fitted(beamform(spectrum, masks, self.filters), estimates)
         filtered = wiener(estimates, spectrum)
         return estimates, torch.where(several, steered, estimates), torch.where(several, filtered, estimates)
 

@@ -35,6 +35,22 @@ def explain(estimates: Tensor, mixture: Tensor) -> Tensor:
     return estimates * gains[..., None]
 
 
+def heard(mixture: Tensor) -> Tensor:
+    """How many microphones of a mixture (B, M, T, F) hear anything, (B,)."""
+    return (mixture.abs().sum((2, 3)) > 0).sum(1)
+
+
+def with_rest(estimates: Tensor, mixture: Tensor) -> Tensor:
+    """Estimates (B, S, T, F), and what they leave of the mixture (B, T, F): (B, S + 1, T, F)."""
+    return torch.cat([estimates, mixture[:, None] - estimates.sum(1, keepdim=True)], dim=1)
+
+
+def fitted(signals: Tensor, estimates: Tensor) -> Tensor:
+    """Signals by the factors that fit them best to estimates, in least squares; all (B, S, T, F)."""
+    factor = (signals.conj() * estimates).real.sum((2, 3), keepdim=True)
+    return signals * factor / (signals.abs().square().sum((2, 3), keepdim=True) + EPSILON)
+
+
 def wiener(estimates: Tensor, mixture: Tensor, frames: int = 3) -> Tensor:
     """Estimates' projection onto what linear filters can make of the mixture: one filter a speaker and frequency.
 

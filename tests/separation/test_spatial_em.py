@@ -5,8 +5,8 @@ import torch
 from torch import Tensor
 
 from sepasr_cli.separation.mask_mvdr import ratio_masks
-from sepasr_cli.separation.spatial_em import heard, refined, spatial_masks
-from sepasr_cli.separation.wiener import explain
+from sepasr_cli.separation.spatial_em import refined, spatial_masks
+from sepasr_cli.separation.wiener import explain, heard
 
 FRAMES, FREQUENCIES = 120, 20
 
