@@ -23,12 +23,10 @@ from measure import Row, parser, prepared, report
 from sepasr_cli import audio
 from sepasr_cli.audio import Audio
 from sepasr_cli.corpora import read_corpora, read_speech
-from sepasr_cli.device import pick_device
 from sepasr_cli.inference.pipeline import WINDOW, Pipeline
 from sepasr_cli.inference.summary import Summary
 from sepasr_cli.joint import JointModel
 from sepasr_cli.manifest import Utterance
-from sepasr_cli.pretrained import language_model_of, load_language_model, load_system
 from sepasr_cli.randomness import generator
 from sepasr_cli.recipe import Recipe
 from sepasr_cli.rundir import RunDir
@@ -39,6 +37,7 @@ from sepasr_cli.simulation.config import FolderNoise
 from sepasr_cli.simulation.noise import make_noise
 from sepasr_cli.simulation.rendering import Rendered, mix, responses
 from sepasr_cli.simulation.sampling import Placement, draw_levels, draw_noise, draw_room, noise_files
+from sepasr_cli.stages.transcribe import build_pipeline
 
 #: Seconds of a conversation that is separated both whole and in windows.
 HALF_MINUTE = 30.0
@@ -212,13 +211,11 @@ def main() -> None:
     for utterance in read_corpora(recipe.corpora.test, False, recipe.sample_rate):
         speech.setdefault(utterance.speaker, []).append(utterance)
     rendered, turns = converse(recipe, speech, 60 * given.minutes, given.seed)
-    device, spelling = pick_device(given.device), language_model_of(given.run)
-    system = load_system(given.run, device)
-    language_model = None if spelling is None else load_language_model(spelling, device)
-    pipeline = Pipeline(system, recipe.decoding, language_model=language_model)
+    pipeline = build_pipeline(given.run, None, None, None, given.device, "auto", {}, False, False)
+    assert isinstance(pipeline.model, JointModel)
     rows = measure(pipeline, rendered, turns, recipe.sample_rate)
     shorter = [converse(recipe, speech, HALF_MINUTE, seed)[0] for seed in range(given.short)]
-    report("conversation", [*rows, windows_against_whole(system, shorter, recipe.sample_rate)], given.device)
+    report("conversation", [*rows, windows_against_whole(pipeline.model, shorter, recipe.sample_rate)], given.device)
 
 
 if __name__ == "__main__":

@@ -159,6 +159,10 @@ def test_the_page_is_filled_again_and_again(page: ModuleType, tmp_path: Path) ->
     page.fill_tables(tmp_path, tmp_path, copy)
     once = copy.read_text()
     assert "| two speakers, reverberant and noisy, 2 microphones | WER |" in once
+    # What was not measured here has stayed.
+    assert "| `mask_mvdr_cascade-noisy-4` |" in once and "| `bundled_mvdr` | joint |" in once
+    page.fill_tables(tmp_path / "nothing", tmp_path, copy)
+    assert copy.read_text() == once
     page.fill_tables(tmp_path, tmp_path, copy)
     assert copy.read_text() == once
     with pytest.raises(SepasrError, match="no marks <!-- table: targets -->"):

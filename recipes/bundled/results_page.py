@@ -60,6 +60,9 @@ JOINT_TARGET, JOINT_AIM = 0.20, 0.40
 LABELS = {"wer": "WER", "si_sdr_improvement": "SI-SDR improvement (dB)"}
 #: Transcripts shown: the first mixtures of this row.
 SHOWN, SHOWN_CONDITION = 10, "noisy-2"
+#: Columns that say what a line is about, of tables whose lines stay while they are not measured again.
+KEYS = {"targets": 2, "training": 2, "clean": 1, "separators": 1, "joint": 3, "steps": 2}
+KEYS |= {"variants": 1, "artefacts": 1}
 #: Stages that train, and the systems whose runs they are read from.
 STAGES = ("separator", "recognizer", "language_model", "joint")
 
@@ -367,7 +370,7 @@ def draw_plots(results: Path, runs: Path, folder: Path) -> None:
 
 
 def fill_tables(results: Path, runs: Path, page: Path) -> None:
-    """Put every table and chart between its marks in the page; between marks without figures nothing is left."""
+    """Put every table and chart between its marks in the page; lines of what is not measured here stay (`KEYS`)."""
     rows = load_rows(results)
     makers: dict[str, Callable[[], Table]] = {
         "targets": lambda: targets(rows),
@@ -380,12 +383,40 @@ def fill_tables(results: Path, runs: Path, page: Path) -> None:
         "artefacts": lambda: artefacts(rows),
         "transcripts": lambda: transcripts(rows),
     }
+    text = page.read_text(encoding="utf-8")
     parts = {}
     for name, make in makers.items():
         table = make()
+        lines = rendered(table, "markdown").splitlines() if len(table) > 1 else []
+        before = [line for line in between(text, name)[1].splitlines() if line.startswith("|")]
+        lines = merged(before, lines, KEYS[name]) if name in KEYS else lines or before
         pictures = [f"![{name}]({path.name})" for path in sorted(page.parent.glob(f"results_{name}*.svg"))]
-        parts[name] = "\n\n".join([*pictures, *([rendered(table, "markdown")] if len(table) > 1 else [])])
-    write_text(page, filled(page.read_text(encoding="utf-8"), parts))
+        parts[name] = "\n\n".join([*pictures, *(["\n".join(lines)] if lines else [])])
+    write_text(page, filled(text, parts))
+
+
+def merged(before: Sequence[str], after: Sequence[str], columns: int) -> list[str]:
+    """Lines of a table, the head's two first: those of `after`, and of `before` those about other things.
+
+    What a line is about stands in its first columns.
+
+    >>> merged(["| a | b |", "|---|---|", "| x | 1 |", "| y | 2 |"], ["| a | b |", "|---|---|", "| y | 3 |"], 1)
+    ['| a | b |', '|---|---|', '| x | 1 |', '| y | 3 |']
+    """
+    if not (before and after) or before[0] != after[0]:
+        return [*(after or before)]
+    lines, place = [(_about(line, columns), line) for line in before[2:]], 0
+    for line in after[2:]:
+        about = _about(line, columns)
+        found = [index for index, (other, _) in enumerate(lines) if other == about]
+        place = found[0] if found else place
+        lines[place : place + len(found)] = [(about, line)]
+        place += 1
+    return [*after[:2], *(line for _, line in lines)]
+
+
+def _about(line: str, columns: int) -> list[str]:
+    return line.split(" | ")[:columns]
 
 
 def filled(text: str, parts: Mapping[str, str]) -> str:
@@ -398,9 +429,18 @@ def filled(text: str, parts: Mapping[str, str]) -> str:
         SepasrError: where a part has no marks.
     """
     for name, part in parts.items():
-        between = re.compile(rf"(<!-- table: {name} -->\n).*?(<!-- end -->)", re.DOTALL)
-        if not between.search(text):
-            raise SepasrError(f"the page has no marks <!-- table: {name} --> and <!-- end -->; put them back")
-        inner = f"\n{part}\n\n" if part else ""
-        text = between.sub(lambda match, inner=inner: match[1] + inner + match[2], text, count=1)
+        begin, end = between(text, name).span(1)
+        text = text[:begin] + (f"\n{part}\n\n" if part else "") + text[end:]
     return text
+
+
+def between(text: str, name: str) -> re.Match[str]:
+    """What a page holds between the marks of a part, as the first group.
+
+    Raises:
+        SepasrError: where it has no such marks.
+    """
+    found = re.search(rf"<!-- table: {name} -->\n(.*?)<!-- end -->", text, re.DOTALL)
+    if found is None:
+        raise SepasrError(f"the page has no marks <!-- table: {name} --> and <!-- end -->; put them back")
+    return found

@@ -15,6 +15,9 @@ from torch import Tensor
 from sepasr_cli.separation.stft import Stft, valid
 
 EPSILON = 1e-8
+#: Share of the references' power below which a speaker counts as silent, and of the estimates' below which what is
+#: heard of a silent speaker costs nothing more: -30 dB.
+SILENT_FLOOR = 1e-3
 #: The weights of the waveform and of the magnitudes in the `l1` loss, and the latter's transform (arXiv 2307.12231).
 WAVEFORM_WEIGHT, MAGNITUDE_WEIGHT, MAGNITUDE_FFT, MAGNITUDE_HOP = 0.99, 0.01, 512, 256
 
@@ -56,12 +59,24 @@ def separation_loss(
     absolute waveform errors + 0.01 x the absolute errors of 512-point STFT magnitudes; both are summed, then divided
     by the valid samples, so that its value does not grow with length. It grows with loudness: `level` (B,), the
     mixtures' standard deviation, divides it, which gives loud and quiet examples the same weight, as in the paper.
-    `si_sdr` is the negative SI-SDR in dB.
+    `si_sdr` is the negative SI-SDR in dB; where a reference is silent (30 dB below the others), as in a segment in
+    which another speaker is alone, it is the estimate's share of the power of all estimates in dB, down to -30 dB (a
+    soft threshold, as in Wisdom et al., "What's All the FUSS About Free Universal Sound Separation Data?", arXiv
+    2011.00803, here without regard to levels, as SI-SDR is).
     """
     if kind == "si_sdr":
-        return pit(-si_sdr(estimate[:, None], reference[:, :, None], lengths))
+        pairwise = -si_sdr(estimate[:, None], reference[:, :, None], lengths)
+        silent = _share(reference, lengths) <= SILENT_FLOOR
+        leakage = 10 * torch.log10(_share(estimate, lengths) + SILENT_FLOOR)
+        return pit(torch.where(silent[:, :, None], leakage[:, None], pairwise))
     pairwise = _pairwise_l1(estimate, reference, lengths)
     return pit(pairwise if level is None else pairwise / level.view(-1, 1, 1).clamp(min=EPSILON))
+
+
+def _share(signals: Tensor, lengths: Tensor | None) -> Tensor:
+    """Of signals (B, S, N) the share of each in the power of all, (B, S)."""
+    power = _masked(signals.float(), lengths).square().sum(-1)
+    return power / (power.sum(1, keepdim=True) + EPSILON)
 
 
 def _pairwise_l1(estimate: Tensor, reference: Tensor, lengths: Tensor | None) -> Tensor:

@@ -99,6 +99,28 @@ def test_silence_gives_finite_losses_and_gradients(kind: Any, silent: str) -> No
     assert estimate.grad is not None and estimate.grad.isfinite().all()
 
 
+@pytest.mark.parametrize("quiet", [0.0, 0.01])
+def test_a_silent_speaker_costs_what_is_heard_of_them_at_any_level(quiet: float) -> None:
+    references = draw(1, 2, 800)
+    references[:, 1] *= quiet
+    other = draw(1, 1, 800, seed=1)
+    losses = []
+    for leak in (1.0, 0.1, 0.01, 1e-4):
+        estimates = torch.cat([leak * other, references[:, :1] + 0.1 * other], dim=1)
+        result = separation_loss(estimates, references, kind="si_sdr")
+        assert result.order.tolist() == [[1, 0]]
+        power = estimates.square().sum(-1)[0]
+        share = float(power[0] / power.sum())
+        heard = -float(si_sdr(estimates[0, 1], references[0, 0]))
+        assert float(result.loss) == pytest.approx((10 * np.log10(share + 1e-3) + heard) / 2, abs=1e-3)
+        torch.testing.assert_close(separation_loss(7 * estimates, references, kind="si_sdr").loss, result.loss)
+        losses.append(float(result.loss))
+    assert losses == sorted(losses, reverse=True)
+    assert losses[2] - losses[3] < 0.3
+    present = separation_loss(estimates, references + 0.1 * other, kind="si_sdr").loss
+    assert float(present) < losses[3]
+
+
 @pytest.mark.parametrize("speakers", [1, 2, 3])
 def test_mask_loss_orders_padding_and_optimum(speakers: int) -> None:
     stft, lengths = Stft(64, 16), torch.tensor([600, 400])
