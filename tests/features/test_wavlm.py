@@ -12,8 +12,8 @@ from transformers import WavLMConfig, WavLMModel  # isort: skip
 
 def tiny(norm: str, bias: bool = True) -> WavLMModel:
     torch.manual_seed(0)
-    # 16 channels in each group of the positions' convolution, as fewer are not right in bfloat16 on processors with AMX
-    # (oneDNN in PyTorch 2.13; groups of 8 and 12, not of 1, 2, 16, 24 or more).
+    # 16 channels in each group of the positions' convolution: 8 or 12 come out wrong in bfloat16 on processors with AMX
+    # (oneDNN in PyTorch 2.13).
     sizes = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 32}
     convolutions = {"conv_dim": [8, 8, 8], "conv_kernel": [10, 3, 2], "conv_stride": [5, 2, 2]}
     positions = {"num_conv_pos_embeddings": 8, "num_conv_pos_embedding_groups": 2, "num_buckets": 16}
