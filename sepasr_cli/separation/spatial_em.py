@@ -8,6 +8,8 @@ Beamforming" (ICASSP 2017).
 Axes: B batch, S speaker, C class (the speakers, then the noise), M microphone, T frame, F frequency.
 """
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
@@ -26,7 +28,18 @@ EPSILON = 1e-8
 CACHED_FREQUENCIES = 32
 
 
-def refined(estimates: Tensor, mixture: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+class Refined(NamedTuple):
+    """Three views of each speaker, (B, 3, S, T, F), and how unsure the spatial model is of them, (B,).
+
+    That is the mean entropy of its masks in nats, weighted by the reference microphone's amplitudes: where a network has
+    confused two speakers, no directions agree with what it says. Zero where one microphone hears none.
+    """
+
+    views: Tensor
+    doubt: Tensor
+
+
+def refined(estimates: Tensor, mixture: Tensor) -> Refined:
     """Three views of each speaker, whose errors differ, so that their mean is better than each.
 
     The estimates at levels that explain the mixture; the mixture through the masks of the spatial model that the
@@ -35,19 +48,18 @@ def refined(estimates: Tensor, mixture: Tensor) -> tuple[Tensor, Tensor, Tensor]
     Args:
         estimates: complex spectra at the reference microphone, (B, S, T, F).
         mixture: complex, (B, M, T, F), the reference microphone first, at the level of 1; zeros where one is missing.
-
-    Returns:
-        Each (B, S, T, F).
     """
     estimates = explain(estimates, mixture[:, 0])
-    several = (heard(mixture) > 1)[:, None, None, None]
+    several = heard(mixture) > 1
     if not several.any():
-        return estimates, estimates, estimates
-    masks = spatial_masks(mixture, ratio_masks(with_rest(estimates, mixture[:, 0])))[:, :-1]
+        return Refined(torch.stack([estimates] * 3, dim=1), torch.zeros_like(several, dtype=estimates.real.dtype))
+    masks = spatial_masks(mixture, ratio_masks(with_rest(estimates, mixture[:, 0])))
     # Masks let through less than there is.
-    masked = fitted(mixture[:, :1] * masks, estimates)
-    filtered = wiener(masked, mixture)
-    return estimates, torch.where(several, masked, estimates), torch.where(several, filtered, estimates)
+    masked = fitted(mixture[:, :1] * masks[:, :-1], estimates)
+    views = torch.stack([estimates, masked, wiener(masked, mixture)], dim=1)
+    amplitude = mixture[:, 0].abs()
+    doubt = (torch.special.entr(masks).sum(1) * amplitude).sum((1, 2)) / (amplitude.sum((1, 2)) + EPSILON)
+    return Refined(torch.where(several[:, None, None, None, None], views, estimates[:, None]), doubt * several)
 
 
 def spatial_masks(mixture: Tensor, masks: Tensor) -> Tensor:

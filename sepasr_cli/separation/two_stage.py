@@ -4,6 +4,9 @@ Z.-Q. Wang et al., "TF-GridNet: Integrating Full- and Sub-Band Modeling for Spee
 a second network follows the first and its filters; here a spatial model that the first guides stands between them
 (`spatial_em`), one pass serves all speakers, and the second corrects what it hears. The first stays as it was trained.
 
+A network leans on some of its microphones more than on others, and fails where just these hear two speakers alike. Where
+the spatial model is in doubt of three microphones and more, the first hears them in another order, too.
+
 Letters: B batch, S speaker, M microphone, N sample, G guide.
 """
 
@@ -14,10 +17,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sepasr_cli.saved_model import SavedModel
-from sepasr_cli.separation.spatial_em import refined
+from sepasr_cli.separation.microphones import check_microphones
+from sepasr_cli.separation.spatial_em import Refined, refined
 from sepasr_cli.separation.stft import Stft, deviation
 from sepasr_cli.separation.tfgridnet import TFGridNet, TFGridNetConfig
 from sepasr_cli.settings import Settings
+
+#: Entropy in nats above which the spatial model is in doubt.
+DOUBTFUL = 0.28
 
 
 class TwoStageConfig(TFGridNetConfig):
@@ -67,17 +74,38 @@ class TwoStage(SavedModel[TwoStageConfig]):
         Raises:
             SepasrError: where the mixture has not the microphones that the model was made for.
         """
+        check_microphones(mixture.shape[1], self.takes)
         with torch.no_grad():
-            estimates = self.first(mixture, lengths)
-            missing = self.config.microphones - mixture.shape[1]
-            mixture = functional.pad(mixture.float(), (0, 0, 0, missing))
-            views = self._views(estimates, mixture, lengths)
+            mixture = functional.pad(mixture.float(), (0, 0, 0, self.config.microphones - mixture.shape[1]))
+            mixture, views = self._surest(mixture, lengths)
         return views.mean(1) + self.second(torch.cat([mixture, views.flatten(1, 2)], dim=1), lengths)
 
-    def _views(self, estimates: Tensor, mixture: Tensor, lengths: Tensor | None) -> Tensor:
-        """Of estimates (B, S, N) of mixtures (B, M, N), the views that the spatial model has: (B, 3, S, N)."""
+    def _surest(self, mixture: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Mixtures (B, M, N) in the order of microphones that leaves less doubt, and their views (B, 3, S, N)."""
+        views, doubt = self._views(mixture, lengths)
+        unsure = (doubt > DOUBTFUL) & ((mixture != 0).any(2).sum(1) > 2)
+        if not unsure.any():
+            return mixture, views
+        other = turned(mixture[unsure], self.config.reference_microphone)
+        found = self._views(other, None if lengths is None else lengths[unsure])
+        surer = found.doubt < doubt[unsure]
+        places = unsure.nonzero()[surer, 0]
+        return mixture.index_copy(0, places, other[surer]), views.index_copy(0, places, found.views[surer])
+
+    def _views(self, mixture: Tensor, lengths: Tensor | None) -> Refined:
+        """What the spatial model makes of the first network's estimates of mixtures (B, M, N), as signals."""
+        estimates = self.first(mixture, lengths)
         with torch.autocast(mixture.device.type, enabled=False):
             level = deviation(mixture, lengths)
             signals = (estimates.float(), mixture[:, self.first.order])
-            views = torch.stack(refined(*(self.stft.analyse(one / level, lengths) for one in signals)), dim=1)
-            return self.stft.synthesise(views, mixture.shape[2], lengths) * level[:, None]
+            views, doubt = refined(*(self.stft.analyse(one / level, lengths) for one in signals))
+            return Refined(self.stft.synthesise(views, mixture.shape[2], lengths) * level[:, None], doubt)
+
+
+def turned(mixture: Tensor, reference: int) -> Tensor:
+    """Mixtures (B, M, N) with the microphones that hear anything, but for the reference, the other way round."""
+    order = torch.arange(mixture.shape[1], device=mixture.device).repeat(len(mixture), 1)
+    for places, heard in zip(order, (mixture != 0).any(2), strict=True):
+        heard[reference] = False
+        places[heard] = places[heard].flip(0)
+    return mixture.gather(1, order[:, :, None].expand_as(mixture))
