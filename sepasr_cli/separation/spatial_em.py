@@ -31,8 +31,8 @@ CACHED_FREQUENCIES = 32
 class Refined(NamedTuple):
     """Three views of each speaker, (B, 3, S, T, F), and how unsure the spatial model is of them, (B,).
 
-    That is the mean entropy of its masks in nats, weighted by the reference microphone's amplitudes: where a network has
-    confused two speakers, no directions agree with what it says. Zero where one microphone hears none.
+    That is the mean entropy of its masks in nats, weighted by the reference microphone's amplitudes: where a network
+    has confused two speakers, no directions agree with what it says. Zero where one microphone hears none.
     """
 
     views: Tensor

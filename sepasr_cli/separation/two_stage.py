@@ -4,8 +4,8 @@ Z.-Q. Wang et al., "TF-GridNet: Integrating Full- and Sub-Band Modeling for Spee
 a second network follows the first and its filters; here a spatial model that the first guides stands between them
 (`spatial_em`), one pass serves all speakers, and the second corrects what it hears. The first stays as it was trained.
 
-A network leans on some of its microphones more than on others, and fails where just these hear two speakers alike. Where
-the spatial model is in doubt of three microphones and more, the first hears them in another order, too.
+A network leans on some of its microphones more than on others, and fails where just these hear two speakers alike.
+Where the spatial model is in doubt, and there are three microphones or more, the first hears them in another order too.
 
 Letters: B batch, S speaker, M microphone, N sample, G guide.
 """

@@ -60,6 +60,15 @@ def test_masks_come_nearer_to_the_ideal_and_are_probabilities() -> None:
     assert right > 0.9 > before + 0.1
 
 
+def test_confused_speakers_leave_doubt() -> None:
+    for seed in range(3):
+        sources, mixture, estimates = scene(seed, 4)
+        swapped = (torch.arange(FRAMES) // 10 % 2 == 1)[:, None]
+        confused = torch.where(swapped, sources.flip(1), sources)
+        sure, unsure, none = (float(refined(one, mixture).doubt) for one in (estimates, confused, sources))
+        assert none < sure < unsure / 1.5
+
+
 def test_microphones_that_are_missing_change_nothing() -> None:
     _, mixture, estimates = scene(1, 2)
     padded = torch.cat([mixture, torch.zeros_like(mixture)], dim=1)

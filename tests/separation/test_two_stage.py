@@ -2,13 +2,14 @@
 
 import pytest
 import torch
+from torch import Tensor, nn
 
 from sepasr_cli.errors import SepasrError
 from sepasr_cli.separation.losses import separation_loss
 from sepasr_cli.separation.spatial_em import refined
 from sepasr_cli.separation.stft import deviation
 from sepasr_cli.separation.tfgridnet import TFGridNet, TFGridNetConfig, heard_parts
-from sepasr_cli.separation.two_stage import TwoStage, TwoStageConfig
+from sepasr_cli.separation.two_stage import TwoStage, TwoStageConfig, turned
 
 SIZES = {"fft_size": 64, "hop": 32, "blocks": 1, "embedding": 4, "lstm": 4, "heads": 2, "qk_size": 66}
 SIZES |= {"sample_rate": 8000, "microphones": 3, "fewer_microphones": True}
@@ -101,3 +102,49 @@ def test_it_takes_the_microphones_that_its_first_takes(both: TwoStage) -> None:
     assert list(both.takes) == [1, 2, 3]
     with pytest.raises(SepasrError, match="found 4 channels, the model expects 1 to 3"):
         both(torch.randn(1, 4, 2000))
+
+
+class Leaning(nn.Module):
+    """What knows the speakers where the second microphone it hears is the right one, and confuses them elsewhere."""
+
+    def __init__(self, speakers: Tensor, right: Tensor) -> None:
+        super().__init__()
+        self.speakers, self.right, self.heard = speakers, right, 0
+        self.order, self.takes = [0, 1, 2], range(1, 4)
+
+    def forward(self, mixture: Tensor, lengths: Tensor | None) -> Tensor:
+        self.heard += len(mixture)
+        knows = torch.isclose(mixture[:, 1], self.right).all(1)[:, None, None]
+        # Every quarter of a second it takes one for the other.
+        swapped = torch.arange(mixture.shape[2]) // 1000 % 2 == 1
+        return torch.where(knows | ~swapped, self.speakers, self.speakers.flip(0))
+
+
+def test_microphones_are_heard_the_other_way_round_where_that_leaves_less_doubt(both: TwoStage) -> None:
+    generator = torch.Generator().manual_seed(0)
+    bursts = (torch.arange(8000) // 500 % 4)[None] == torch.tensor([[0], [2]])
+    speakers = torch.randn(2, 8000, generator=generator) * (bursts + 0.5)
+    delays = ((0, 0), (1, 3), (4, 0))
+    microphones = [sum(one.roll(delay) for one, delay in zip(speakers, pair, strict=True)) for pair in delays]
+    mixture = torch.stack([torch.as_tensor(one) for one in microphones])
+    leaning = Leaning(speakers, mixture[2])
+    both.first = leaning  # type: ignore[assignment]
+    right, wrong = mixture[[0, 2, 1]], mixture
+    with torch.no_grad():
+        expected = both(right[None])
+        assert leaning.heard == 1
+        torch.testing.assert_close(both(wrong[None]), expected)
+        assert leaning.heard == 3
+        # Two microphones can be heard in one order alone; of a batch only what is in doubt is heard again.
+        two = torch.cat([mixture[:2], torch.zeros(1, 8000)])
+        together = both(torch.stack([right, wrong, two]))
+        assert leaning.heard == 7
+        for found, alone in zip(together, (expected, expected, both(two[None])), strict=True):
+            assert (found - alone).norm() < 0.01 * alone.norm()
+        assert leaning.heard == 8
+
+
+def test_the_other_way_round_the_reference_and_missing_microphones_stay() -> None:
+    mixture = torch.tensor([[1.0, 2, 3, 4], [1, 2, 3, 0], [1, 2, 0, 0]])[:, :, None].repeat(1, 1, 5)
+    assert turned(mixture, 0)[:, :, 0].tolist() == [[1, 4, 3, 2], [1, 3, 2, 0], [1, 2, 0, 0]]
+    assert turned(mixture, 1)[:, :, 0].tolist() == [[4, 2, 3, 1], [3, 2, 1, 0], [1, 2, 0, 0]]
