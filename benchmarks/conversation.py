@@ -12,7 +12,7 @@ conversations are separated whole and in windows.
 
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise, permutations
 from pathlib import Path
 
@@ -203,6 +203,7 @@ def main() -> None:
     options.add_argument("run", help="run directory with a trained system")
     options.add_argument("--minutes", type=float, default=10)
     options.add_argument("--seed", type=int, default=0, help="of speakers, room and turns")
+    options.add_argument("--microphones", type=int, help="the first of the recipe's; all by default")
     options.add_argument("--short", type=int, default=8, help="conversations of 30 s, separated whole and in windows")
     given = prepared(options.parse_args())
     run = RunDir.open(given.run)
@@ -210,12 +211,18 @@ def main() -> None:
     speech: dict[str, list[Utterance]] = {}
     for utterance in read_corpora(recipe.corpora.test, False, recipe.sample_rate):
         speech.setdefault(utterance.speaker, []).append(utterance)
-    rendered, turns = converse(recipe, speech, 60 * given.minutes, given.seed)
+
+    def heard(seconds: float, seed: int) -> tuple[Rendered, list[Turn]]:
+        rendered, turns = converse(recipe, speech, seconds, seed)
+        return replace(rendered, mixture=rendered.mixture[: given.microphones]), turns
+
+    rendered, turns = heard(60 * given.minutes, given.seed)
     pipeline = build_pipeline(given.run, None, None, None, given.device, "auto", {}, False, False)
     assert isinstance(pipeline.model, JointModel)
     rows = measure(pipeline, rendered, turns, recipe.sample_rate)
-    shorter = [converse(recipe, speech, HALF_MINUTE, seed)[0] for seed in range(given.short)]
-    report("conversation", [*rows, windows_against_whole(pipeline.model, shorter, recipe.sample_rate)], given.device)
+    shorter = [heard(HALF_MINUTE, seed)[0] for seed in range(given.short)]
+    rows += [windows_against_whole(pipeline.model, shorter, recipe.sample_rate)] if shorter else []
+    report("conversation", rows, given.device)
 
 
 if __name__ == "__main__":

@@ -23,6 +23,12 @@ from sepasr_cli.rundir import RunDir
 from sepasr_cli.separation import TFGridNet, TFGridNetConfig
 
 
+@pytest.fixture(autouse=True)
+def same_draws() -> None:
+    """Every test draws the same, whatever ran before it."""
+    torch.manual_seed(0)
+
+
 @pytest.fixture(scope="session")
 def tiny_separator() -> TFGridNet:
     """A TF-GridNet of two microphones and two speakers at 8 kHz."""
