@@ -83,7 +83,7 @@ class TwoStage(SavedModel[TwoStageConfig]):
     def _surest(self, mixture: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor]:
         """Mixtures (B, M, N) in the order of microphones that leaves less doubt, and their views (B, 3, S, N)."""
         views, doubt = self._views(mixture, lengths)
-        unsure = (doubt > DOUBTFUL) & ((mixture != 0).any(2).sum(1) > 2)
+        unsure = (doubt > DOUBTFUL) & (mixture.any(2).sum(1) > 2)
         if not unsure.any():
             return mixture, views
         other = turned(mixture[unsure], self.config.reference_microphone)
@@ -105,7 +105,7 @@ class TwoStage(SavedModel[TwoStageConfig]):
 def turned(mixture: Tensor, reference: int) -> Tensor:
     """Mixtures (B, M, N) with the microphones that hear anything, but for the reference, the other way round."""
     order = torch.arange(mixture.shape[1], device=mixture.device).repeat(len(mixture), 1)
-    for places, heard in zip(order, (mixture != 0).any(2), strict=True):
+    for places, heard in zip(order, mixture.any(2), strict=True):
         heard[reference] = False
         places[heard] = places[heard].flip(0)
     return mixture.gather(1, order[:, :, None].expand_as(mixture))

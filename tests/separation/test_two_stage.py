@@ -115,7 +115,7 @@ class Leaning(nn.Module):
     def forward(self, mixture: Tensor, lengths: Tensor | None) -> Tensor:
         self.heard += len(mixture)
         knows = torch.isclose(mixture[:, 1], self.right).all(1)[:, None, None]
-        # Every quarter of a second it takes one for the other.
+        # Every eighth of a second it takes one for the other.
         swapped = torch.arange(mixture.shape[2]) // 1000 % 2 == 1
         return torch.where(knows | ~swapped, self.speakers, self.speakers.flip(0))
 
