@@ -41,7 +41,8 @@ def hidden_layers(model: Any, audio: Tensor, mask: Tensor | None) -> Iterator[Te
     if not norm_first:
         x = encoder.layer_norm(x)
     yield x
-    bias = encoder.layers[0].attention.compute_bias(x.shape[1], x.shape[1])
+    # Heads first in memory too, as attention reads it: it comes with the heads last.
+    bias = encoder.layers[0].attention.compute_bias(x.shape[1], x.shape[1]).contiguous()
     for layer in encoder.layers:
         if norm_first:
             x = x + _attended(layer.attention, layer.layer_norm(x), bias, inside)
