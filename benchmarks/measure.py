@@ -26,8 +26,15 @@ from typing import Any
 
 import torch
 
+from sepasr_cli.heap import keep_heap
+
 #: Distributions whose versions stand beside the figures, where they are installed.
 VERSIONS = ("torch", "espnet", "transformers", "torchaudio", "mir_eval", "pyroomacoustics", "pystoi", "jiwer")
+
+#: What is timed.
+Task = Callable[[], object]
+#: Those that `apart` has made in this process.
+_TASKS: dict[str, Task] = {}
 
 
 @dataclass(frozen=True)
@@ -70,7 +77,7 @@ def prepared(options: argparse.Namespace) -> argparse.Namespace:
     return options
 
 
-def alternately(tasks: Mapping[str, Callable[[], object]], options: argparse.Namespace) -> dict[str, float]:
+def alternately(tasks: Mapping[str, Task], options: argparse.Namespace) -> dict[str, float]:
     """Median seconds of each task, all of them in turn and round by round, so that drift of the machine hits all alike.
 
     Each is run once before, unmeasured.
@@ -87,17 +94,17 @@ def alternately(tasks: Mapping[str, Callable[[], object]], options: argparse.Nam
     return {name: statistics.median(found) for name, found in times.items()}
 
 
-def apart(kinds: Sequence[str], work: Callable[..., None], options: argparse.Namespace) -> dict[str, float]:
+def apart(kinds: Sequence[str], make: Callable[..., Task], options: argparse.Namespace) -> dict[str, float]:
     """As `alternately`, where what one side sets for its whole process must not help the other.
 
-    Each kind has a process of its own, in which `work(kind, options)` of the script's top level is called in turn.
+    Each kind has a process of its own, `as_used`, where `make(kind, options)` of the script's top level makes its task.
     """
     pools = {kind: ProcessPoolExecutor(1, mp_context=get_context("spawn")) for kind in kinds}
     try:
         times: dict[str, list[float]] = {kind: [] for kind in kinds}
         for round_number in range(options.repeats + 1):
             for kind, pool in pools.items():
-                taken = pool.submit(_timed, work, kind, options).result()
+                taken = pool.submit(_timed, make, kind, options).result()
                 if round_number > 0:  # the first one is not counted
                     times[kind].append(taken)
     finally:
@@ -106,10 +113,20 @@ def apart(kinds: Sequence[str], work: Callable[..., None], options: argparse.Nam
     return {kind: statistics.median(found) for kind, found in times.items()}
 
 
-def _timed(work: Callable[..., None], kind: str, options: argparse.Namespace) -> float:
+def _timed(make: Callable[..., Task], kind: str, options: argparse.Namespace) -> float:
+    if kind not in _TASKS:
+        _TASKS[kind] = make(kind, as_used(kind, options))
+    gc.collect()
     began = _now(options.device)
-    work(kind, options)
+    _TASKS[kind]()
     return _now(options.device) - began
+
+
+def as_used(kind: str, options: argparse.Namespace) -> argparse.Namespace:
+    """`prepared`, for a process of its own: ours, any kind but "peer", keeps its heap as the commands do."""
+    if kind != "peer" and options.device == "cpu":
+        keep_heap()
+    return prepared(options)
 
 
 def _now(device: str) -> float:

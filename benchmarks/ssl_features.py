@@ -4,9 +4,10 @@ The weights are random, as transformers draws them, or those of --weights.
 """
 
 from argparse import Namespace
+from functools import cache, partial
 
 import torch
-from measure import Row, alternately, parser, prepared, relative_error, report
+from measure import Row, Task, apart, parser, prepared, relative_error, report
 from torch import Tensor
 
 from sepasr_cli.features import SSLConfig, SSLFeatures
@@ -29,37 +30,48 @@ def main() -> None:
     options = parser(__doc__)
     options.add_argument("--weights", help="Hugging Face name or folder of a WavLM")
     options = prepared(options.parse_args())
-    model = WavLMModel.from_pretrained(options.weights) if options.weights else WavLMModel(WavLMConfig(**LARGE))
-    ours = SSLFeatures(SSLConfig(reduction=None), RATE, (model, {"do_normalize": True})).to(options.device).eval()
-    with torch.inference_mode():
-        rows = [row for streams in (1, 2) for row in _rows(ours, streams, options)]
+    rows = [row for streams in (1, 2) for row in _rows(streams, options)]
     report("ssl", rows, options.device)
 
 
-def _rows(ours: SSLFeatures, streams: int, options: Namespace) -> list[Row]:
+def _rows(streams: int, options: Namespace) -> list[Row]:
+    wanted = passing(streams, "peer", options)()
+    seconds = apart(("peer", "fp32", "bf16"), partial(passing, streams), options)
+    what = f"WavLM Large {SECONDS:g} s, {streams} stream{'s' * (streams > 1)}"
+    rows = []
+    for name, must, allowed in (("fp32", 1.3, 1e-5), ("bf16", 3, 1.5e-2)):
+        error = relative_error(passing(streams, name, options)(), wanted)
+        rows.append(Row(f"{what}, {name}", seconds["peer"], seconds[name], must))
+        rows.append(Row(f"its relative error, {name}", allowed, error, 1, ""))
+    return rows
+
+
+def passing(streams: int, kind: str, options: Namespace) -> Task:
+    """The mean of all layers' features of the same audio: by transformers, or by ours in one precision."""
+    ours = _features(options.weights, options.device)
+    torch.manual_seed(streams)
     audio = torch.randn(streams, round(SECONDS * RATE), device=options.device)
     audio = (audio - audio.mean(1, keepdim=True)) / audio.std(1, correction=0, keepdim=True)
     lengths = torch.full((streams,), audio.shape[1], device=options.device)
-    model, weights = ours.model, torch.full((25,), 1 / 25, device=options.device)
 
     def theirs() -> Tensor:
+        model, weights = ours.model, torch.full((25,), 1 / 25, device=options.device)
         found = model(audio, attention_mask=torch.ones_like(audio).long(), output_hidden_states=True)
         layers = torch.stack([*found.hidden_states[:-1], found.last_hidden_state])
         return torch.einsum("l,lbtd->btd", weights, layers)
 
-    def half() -> Tensor:
-        with torch.autocast(options.device, torch.bfloat16):
-            return ours(audio, lengths)[0]
+    def task() -> Tensor:
+        with torch.inference_mode(), torch.autocast(options.device, torch.bfloat16, enabled=kind == "bf16"):
+            return theirs() if kind == "peer" else ours(audio, lengths)[0]
 
-    wanted = theirs()
-    errors = {"fp32": relative_error(ours(audio, lengths)[0], wanted), "bf16": relative_error(half(), wanted)}
-    seconds = alternately({"peer": theirs, "fp32": lambda: ours(audio, lengths), "bf16": half}, options)
-    what = f"WavLM Large {SECONDS:g} s, {streams} stream{'s' * (streams > 1)}"
-    rows = []
-    for name, must, allowed in (("fp32", 1.3, 1e-5), ("bf16", 3, 1.5e-2)):
-        rows.append(Row(f"{what}, {name}", seconds["peer"], seconds[name], must))
-        rows.append(Row(f"its relative error, {name}", allowed, errors[name], 1, ""))
-    return rows
+    return task
+
+
+@cache
+def _features(weights: str | None, device: str) -> SSLFeatures:
+    torch.manual_seed(0)
+    model = WavLMModel.from_pretrained(weights) if weights else WavLMModel(WavLMConfig(**LARGE))
+    return SSLFeatures(SSLConfig(reduction=None), RATE, (model, {"do_normalize": True})).to(device).eval()
 
 
 if __name__ == "__main__":

@@ -6,15 +6,15 @@ The weights come from a short training on generated talkers, fp32 and bf16 side 
 
 import json
 from argparse import Namespace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from espnet_twins import TFGridNetTwin
-from measure import Row, alternately, apart, in_child, parser, peak_memory, prepared, relative_error, report
+from measure import Row, Task, apart, as_used, in_child, parser, peak_memory, prepared, relative_error, report
 from torch import Tensor, nn
 
-from sepasr_cli.heap import keep_heap
 from sepasr_cli.separation import TFGridNet, TFGridNetConfig
 from sepasr_cli.separation.losses import separation_loss
 
@@ -25,8 +25,6 @@ KEPT = Path(__file__).parent.parent / "runs" / "benchmarks" / "tfgridnet"
 STEPS, SEGMENT = 60, 1.0
 #: Steps at the end over which the two trainings' losses are compared.
 LAST = 15
-#: What a process trains, made at its first step.
-READY: dict[str, tuple[nn.Module, Tensor, Tensor]] = {}
 
 
 def main() -> None:
@@ -69,10 +67,7 @@ def _forward(model: TFGridNet, options: Namespace) -> list[Row]:
     with torch.inference_mode():
         wanted = twin(mixture)
         errors = {"fp32": relative_error(model(mixture), wanted), "bf16": relative_error(bf16(), wanted)}
-        seconds = alternately(
-            {"peer": lambda: twin(mixture), "fp32": lambda: model(mixture), "bf16": bf16},
-            options,
-        )
+    seconds = apart(("peer", *errors), partial(_forward_task, microphones), options)
     what = f"forward {options.seconds:g} s, {microphones} microphones"
     rows = []
     for name, must, allowed in (("fp32", 1.5, 1e-5), ("bf16", 4, 1e-2)):
@@ -81,8 +76,20 @@ def _forward(model: TFGridNet, options: Namespace) -> list[Row]:
     return rows
 
 
+def _forward_task(microphones: int, kind: str, options: Namespace) -> Task:
+    """A pass as of `sepasr separate`; what the weights are makes no difference to its time."""
+    model = _untrained(kind, options, microphones).eval()
+    mixture = talkers(microphones, options.seconds, seed=10_000)[0][None].to(options.device)
+
+    def task() -> None:
+        with torch.inference_mode(), torch.autocast(options.device, torch.bfloat16, enabled=kind == "bf16"):
+            model(mixture)
+
+    return task
+
+
 def _training_step(options: Namespace) -> list[Row]:
-    seconds = apart(("peer", "fp32", "bf16", "bf16, checkpointed"), _one_step, options)
+    seconds = apart(("peer", "fp32", "bf16", "bf16, checkpointed"), _step_task, options)
     return [
         Row("training step 2 s, fp32", seconds["peer"], seconds["fp32"], 1.4),
         Row("training step 2 s, bf16", seconds["peer"], seconds["bf16"], 3),
@@ -90,19 +97,10 @@ def _training_step(options: Namespace) -> list[Row]:
     ]
 
 
-def _one_step(kind: str, options: Namespace) -> None:
-    if kind not in READY:
-        READY[kind] = _prepared_step(kind, options)
-    model, mixture, sources = READY[kind]
-    _step(model, mixture, sources, kind.startswith("bf16"))
-
-
-def _prepared_step(kind: str, options: Namespace) -> tuple[nn.Module, Tensor, Tensor]:
-    """A model to train, as `sepasr pretrain-sep` would, and an example."""
-    if kind != "peer" and options.device == "cpu":
-        keep_heap()
+def _step_task(kind: str, options: Namespace) -> Task:
+    """A step as of `sepasr pretrain-sep`."""
     mixture, sources = (signal[None].to(options.device) for signal in talkers(2, 2.0, seed=20_000))
-    return _untrained(kind, options).train(), mixture, sources
+    return partial(_step, _untrained(kind, options).train(), mixture, sources, kind.startswith("bf16"))
 
 
 def _step(model: nn.Module, mixture: Tensor, sources: Tensor, half: bool) -> Tensor:
@@ -116,6 +114,7 @@ def _step(model: nn.Module, mixture: Tensor, sources: Tensor, half: bool) -> Ten
 
 
 def _forward_memory(kind: str, options: Namespace) -> float:
+    as_used(kind, options)
     model = _untrained(kind, options).eval()
     mixture = torch.randn(1, 2, 32 * RATE, device=options.device)
     with torch.inference_mode(), torch.autocast(options.device, torch.bfloat16, enabled=kind == "bf16"):
@@ -124,6 +123,7 @@ def _forward_memory(kind: str, options: Namespace) -> float:
 
 
 def _step_memory(kind: str, options: Namespace) -> float:
+    as_used(kind, options)
     model = _untrained(kind, options).train()
     mixture, sources = (torch.randn(1, 2, 2 * RATE, device=options.device) for _ in range(2))
     for _ in range(2):
@@ -131,9 +131,9 @@ def _step_memory(kind: str, options: Namespace) -> float:
     return peak_memory(options.device)
 
 
-def _untrained(kind: str, options: Namespace) -> nn.Module:
-    prepared(options)  # in a process of its own
-    model = TFGridNet(TFGridNetConfig(checkpoint_activations=kind.endswith("checkpointed")))
+def _untrained(kind: str, options: Namespace, microphones: int = 2) -> nn.Module:
+    sizes = TFGridNetConfig(microphones=microphones, checkpoint_activations=kind.endswith("checkpointed"))
+    model = TFGridNet(sizes)
     return (TFGridNetTwin(model) if kind == "peer" else model).to(options.device)
 
 

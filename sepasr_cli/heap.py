@@ -1,7 +1,7 @@
 """Memory that work gives back is kept for what comes next.
 
 The C library of Linux maps large blocks anew for every array and returns them when they are freed: each training step
-on a CPU, each mixture scored, would then wait for the kernel to clear the same memory again.
+on a CPU, each window separated, each mixture scored, would then wait for the kernel to clear the same memory again.
 """
 
 import ctypes

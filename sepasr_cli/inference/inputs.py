@@ -7,6 +7,7 @@ from pathlib import Path
 
 from sepasr_cli import audio
 from sepasr_cli.errors import ArgumentError, SepasrError
+from sepasr_cli.heap import keep_heap
 from sepasr_cli.progress import audio_progress, progress, say
 from sepasr_cli.rundir import RunDir
 from sepasr_cli.transcripts import Segment
@@ -109,6 +110,7 @@ def work_on_audio(
     label: str, items: Sequence[Input], work: Callable[[Input, Callable[[float], None]], None]
 ) -> dict[str, str]:
     """As `work_on`, but `work` is also given a function to tell how many seconds of audio it has done since."""
+    keep_heap()
     failures: dict[str, str] = {}
     lengths = [_seconds(item) for item in items]
     with audio_progress(label, sum(lengths)) as advance:

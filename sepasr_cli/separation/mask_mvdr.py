@@ -24,8 +24,10 @@ from sepasr_cli.separation.microphones import accepted, check_microphones
 from sepasr_cli.separation.stft import Stft, deviation, differing, valid
 from sepasr_cli.settings import Settings
 
-#: Added to the masks' sums: far below any mask.
+#: Added to what is divided by: far below any magnitude or energy heard.
 EPSILON = 1e-10
+#: A source's mean mask below which it is rounding alone, and has no covariance worth its scale.
+NOWHERE = 1e-8
 #: Added to the diagonal where there is no loading: a matrix of zeros can then be solved for.
 SINGULAR = 1e-20
 MASKS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -264,7 +266,7 @@ def beamform(spectrum: Tensor, masks: Tensor, config: MaskMVDRConfig) -> Tensor:
 def _beamform(spectrum: Tensor, masks: Tensor, config: MaskMVDRConfig) -> Tensor:
     precise = spectrum.to(torch.complex128).permute(0, 3, 1, 2)  # (B, F, M, T)
     weights = masks.double().permute(0, 1, 3, 2)  # (B, C, F, T)
-    weights = weights / (weights.sum(-1, keepdim=True) + EPSILON)
+    weights = weights / (weights.sum(-1, keepdim=True) + NOWHERE * weights.shape[-1])
     weighted = precise[:, None] * weights[:, :, :, None]
     covariance = weighted @ precise[:, None].mH  # (B, C, F, M, M)
     speech = covariance[:, : config.speakers]

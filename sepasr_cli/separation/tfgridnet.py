@@ -188,9 +188,9 @@ class GridPath(nn.Module):
         """
         pieces = x.chunk(self._pieces(x), dim=3 - self.axis)
         if torch.is_grad_enabled():
-            return torch.cat([piece + self._path(piece, windows) for piece in pieces], dim=3 - self.axis)
+            return torch.cat([self._added(piece, self._path(piece, windows)) for piece in pieces], dim=3 - self.axis)
         for piece in pieces:
-            piece += self._path(piece, windows)
+            self._add(piece, self._path(piece, windows))
         return x
 
     def _pieces(self, x: Tensor) -> int:
@@ -201,6 +201,7 @@ class GridPath(nn.Module):
         return max(1, round(rows / (CACHED_ROWS * torch.get_num_threads())), x.numel() // SLICE)
 
     def _path(self, x: Tensor, windows: Tensor | None) -> Tensor:
+        """What is added to [B, T, F, D] in each window along the axis: [J, B, other, K, D]."""
         batch, other = x.shape[0], x.shape[3 - self.axis]
         y = self.norm(x)
         if torch.is_autocast_enabled(x.device.type):  # before the windows are copied, not after
@@ -212,12 +213,13 @@ class GridPath(nn.Module):
         else:
             packed = pack_padded_sequence(y, windows.repeat_interleave(other), enforce_sorted=False)
             y = pad_packed_sequence(self.lstm(packed)[0], total_length=steps)[0]
-        y = self.deconvolution(y).view(steps, batch, other, self.kernel, -1)
-        y = self._overlap_add(y).permute((1, 0, 3, 2, 4) if self.axis == 1 else (1, 2, 0, 3, 4))
-        return y.flatten(self.axis, self.axis + 1).narrow(self.axis, 0, x.shape[self.axis]) + self.bias
+        return self.deconvolution(y).view(steps, batch, other, self.kernel, -1)
 
     def _windows(self, y: Tensor) -> Tensor:
         """Windows along the axis of [B, T, F, D]: [J, B * other, K * D]."""
+        if not torch.is_grad_enabled():
+            y = y.unfold(self.axis, self.kernel, self.stride)  # K comes last
+            return y.movedim((self.axis, 4), (0, 3)).flatten(3).flatten(1, 2)
         pieces = -(-self.kernel // self.stride)
         y = y.movedim(self.axis, 0)  # [T or F, B, other, D]
         steps = (y.shape[0] - self.kernel) // self.stride + 1
@@ -226,6 +228,20 @@ class GridPath(nn.Module):
         # Not `unfold`, whose gradient takes longer than all this.
         y = torch.cat([y[piece : piece + steps] for piece in range(pieces)], dim=3)
         return y[:, :, :, : self.kernel].reshape(steps, -1, self.kernel * y.shape[-1])
+
+    def _add(self, x: Tensor, y: Tensor) -> None:
+        """Add windows [J, B, other, K, D] and the bias to [B, T, F, D] in place."""
+        x += self.bias
+        for start in range(0, self.kernel, self.stride):
+            width = min(self.stride, self.kernel - start)
+            places = x.narrow(self.axis, start, (y.shape[0] - 1) * self.stride + width)
+            places = places.unfold(self.axis, width, self.stride).movedim((self.axis, 4), (0, 3))
+            places += y.narrow(3, start, width)
+
+    def _added(self, x: Tensor, y: Tensor) -> Tensor:
+        """The same with a gradient, not in place."""
+        y = self._overlap_add(y).permute((1, 0, 3, 2, 4) if self.axis == 1 else (1, 2, 0, 3, 4))
+        return x + (y.flatten(self.axis, self.axis + 1).narrow(self.axis, 0, x.shape[self.axis]) + self.bias)
 
     def _overlap_add(self, y: Tensor) -> Tensor:
         """Windows [J, B, other, K, D] moved by the stride, to consecutive pieces of that stride."""

@@ -111,6 +111,19 @@ def test_without_a_noise_mask_the_other_speakers_are_all_that_disturbs(beamforme
         MaskMVDRConfig(speakers=1, noise_mask=False)
 
 
+def test_a_noise_mask_of_rounding_alone_changes_nothing() -> None:
+    """What is left where estimates explain a noiseless mixture is rounding, another one on every machine."""
+    mixture, images = delayed_talkers()
+    stft = Stft(256, 64)
+    spectrum, speakers = stft.analyse(mixture), stft.analyse(images)
+    masks = torch.softmax(2 * speakers.abs(), dim=1)
+    config = MaskMVDRConfig(diagonal_loading=1e-3)
+    rest = 1e-12 * torch.rand_like(masks[:, :1])
+    found = beamform(spectrum, torch.cat([masks, rest], dim=1), config)
+    wanted = beamform(spectrum, masks, config)
+    assert float((found - wanted).norm() / wanted.norm()) < 1e-3
+
+
 @pytest.mark.parametrize("mask", ["sigmoid", "relu", "tanh", "clamp"])
 def test_masks_stay_in_their_range(mask: Any) -> None:
     masks = small(mask=mask, mask_floor=0.1).masks(torch.randn(1, 2, 500))
