@@ -12,11 +12,6 @@ from sepasr_cli.separation.losses import mask_loss, pit, separation_loss, si_sdr
 from sepasr_cli.separation.stft import Stft
 
 
-@pytest.fixture(autouse=True)
-def _seed() -> None:
-    torch.manual_seed(0)
-
-
 def draw(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 

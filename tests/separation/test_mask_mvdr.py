@@ -18,11 +18,6 @@ from sepasr_cli.separation.stft import Stft
 SMALL: dict[str, Any] = {"layers": 2, "lstm": 8, "projection": 8, "fft_size": 64, "hop": 16}
 
 
-@pytest.fixture(autouse=True)
-def _seed() -> None:
-    torch.manual_seed(0)
-
-
 def small(**changes: Any) -> MaskMVDR:
     torch.manual_seed(0)
     return MaskMVDR(MaskMVDRConfig(**{**SMALL, **changes}))

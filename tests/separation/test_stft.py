@@ -6,11 +6,6 @@ import torch
 from sepasr_cli.separation.stft import ENVELOPE_FLOOR, SILENCE, Stft, deviation, differing, valid
 
 
-@pytest.fixture(autouse=True)
-def _seed() -> None:
-    torch.manual_seed(0)
-
-
 @pytest.mark.parametrize(("fft_size", "hop"), [(64, 32), (64, 16), (60, 15), (64, 20)])
 @pytest.mark.parametrize("samples", [1, 20, 33, 64, 320, 333])
 def test_round_trip(fft_size: int, hop: int, samples: int) -> None:

@@ -19,11 +19,6 @@ from sepasr_cli.separation.wiener import explain
 SMALL: dict[str, Any] = {"blocks": 1, "embedding": 8, "lstm": 8, "heads": 2, "qk_size": 70, "fft_size": 64, "hop": 32}
 
 
-@pytest.fixture(autouse=True)
-def _seed() -> None:
-    torch.manual_seed(0)
-
-
 def small(**changes: Any) -> TFGridNet:
     torch.manual_seed(0)
     return TFGridNet(TFGridNetConfig(**{**SMALL, **changes}))
