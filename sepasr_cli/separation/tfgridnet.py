@@ -11,6 +11,7 @@ strided views, the transposed convolutions are matrix products with overlap-add,
 
 import math
 from collections.abc import Callable
+from itertools import zip_longest
 from typing import ClassVar, Literal, NamedTuple
 
 import torch
@@ -193,6 +194,24 @@ class GridPath(nn.Module):
             self._add(piece, self._path(piece, windows))
         return x
 
+    @torch.no_grad()
+    def begin_as(self, trained: "GridPath") -> None:
+        """Take the weights of one with as many LSTM units or fewer; to the others nothing listens."""
+        self.norm.load_state_dict(trained.norm.state_dict())
+        self.bias.copy_(trained.bias)
+        ours, theirs = self.lstm.hidden_size, trained.lstm.hidden_size
+        for name, weight in self.lstm.named_parameters():
+            known = trained.lstm.get_parameter(name).unflatten(0, (4, theirs))
+            gates = weight.unflatten(0, (4, ours))[:, :theirs]
+            if name.startswith("weight_hh"):
+                gates[:, :, theirs:] = 0
+                gates = gates[:, :, :theirs]
+            gates.copy_(known)
+        forward, backward = trained.deconvolution.weight.chunk(2, dim=1)
+        nn.init.zeros_(self.deconvolution.weight)
+        self.deconvolution.weight[:, :theirs] = forward
+        self.deconvolution.weight[:, ours : ours + theirs] = backward
+
     def _pieces(self, x: Tensor) -> int:
         """In how many parts the rows beside the axis are processed: few enough at once for the caches of a CPU."""
         if x.device.type != "cpu":
@@ -325,6 +344,21 @@ class GridBlock(nn.Module):
         self.sub_band = GridPath(config, axis=1)
         self.attention = FrameAttention(config, frequencies)
 
+    def begin_as(self, trained: "GridBlock") -> None:
+        """Take the weights of one with as many LSTM units or fewer, and give what it gives."""
+        self.full_band.begin_as(trained.full_band)
+        self.sub_band.begin_as(trained.sub_band)
+        self.attention.load_state_dict(trained.attention.state_dict())
+
+    def begin_silent(self) -> None:
+        """Add nothing to what comes in."""
+        norm = self.attention.projection_norm
+        for path in (self.full_band, self.sub_band):
+            nn.init.zeros_(path.deconvolution.weight)
+            nn.init.zeros_(path.bias)
+        nn.init.zeros_(norm.weight)
+        nn.init.zeros_(norm.bias)
+
     def forward(self, x: Tensor, extent: Extent | None = None) -> Tensor:
         frames, frequencies = x.shape[1:3]
         if extent is not None:
@@ -362,13 +396,26 @@ class TFGridNet(SavedModel[TFGridNetConfig]):
         )
 
     def begin_as(self, trained: "TFGridNet") -> None:
-        """Take the weights of one of the same sizes that hears less: deaf at first to what that does not hear."""
-        state = trained.state_dict()
+        """Take the weights of one of the same sizes or smaller, and give what it gives until trained further.
+
+        The larger one may have more blocks, which add nothing at first; more LSTM units, which nothing listens to; and
+        hear more, to which it is deaf (growth that keeps the function: T. Chen, I. Goodfellow, J. Shlens, "Net2Net:
+        Accelerating Learning via Knowledge Transfer", arXiv 1511.05641).
+        """
+        pairs: zip_longest[tuple[GridBlock, GridBlock | None]] = zip_longest(self.blocks, trained.blocks)  # type: ignore[arg-type]
+        for ours, theirs in pairs:
+            if theirs is None:
+                ours.begin_silent()
+            else:
+                ours.begin_as(theirs)
+        known = trained.encode.state_dict()
         weight = torch.zeros_like(self.encode.weight)
-        ours, theirs = weight.split(heard_parts(self.config), 1), heard_parts(trained.config)
-        for part, own in zip(state["encode.weight"].split(theirs, 1), ours, strict=False):
+        parts = known["weight"].split(heard_parts(trained.config), 1)
+        for part, own in zip(parts, weight.split(heard_parts(self.config), 1), strict=False):
             own[:, : part.shape[1]] = part
-        self.load_state_dict(state | {"encode.weight": weight})
+        self.encode.load_state_dict(known | {"weight": weight})
+        self.encode_norm.load_state_dict(trained.encode_norm.state_dict())
+        self.decode.load_state_dict(trained.decode.state_dict())
 
     @property
     def takes(self) -> range:

@@ -13,6 +13,7 @@ Letters: B batch, S speaker, M microphone, N sample, G guide.
 from typing import ClassVar, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -25,12 +26,35 @@ from sepasr_cli.settings import Settings
 
 #: Entropy in nats above which the spatial model is in doubt.
 DOUBTFUL = 0.28
+#: Signals of each speaker that the second network hears beside the mixture (`refined`).
+VIEWS = 3
+#: What a TwoStageConfig has and a TFGridNetConfig has not, or of another value.
+OWN = {"kind", "second_blocks", "second_lstm"}
 
 
 class TwoStageConfig(TFGridNetConfig):
-    """The sizes of each of the two networks."""
+    """The sizes of both networks; the second's may be larger."""
 
     kind: Literal["two_stage"] = "two_stage"  # type: ignore[assignment]
+    #: Blocks and LSTM units of the second network; None: as many as the first has.
+    second_blocks: int | None = Field(default=None, gt=0)
+    second_lstm: int | None = Field(default=None, gt=0)
+
+    @property
+    def first(self) -> TFGridNetConfig:
+        """Of the network that hears the microphones alone."""
+        return TFGridNetConfig(**self.model_dump(exclude=OWN) | {"beamform": False})
+
+    @property
+    def second(self) -> TFGridNetConfig:
+        """Of the network that hears the views of each speaker too."""
+        changes = {
+            "blocks": self.second_blocks or self.blocks,
+            "lstm": self.second_lstm or self.lstm,
+            "microphones": self.microphones + VIEWS * self.speakers,
+            "fewer_microphones": False,
+        }
+        return TFGridNetConfig(**self.first.model_dump() | changes)
 
 
 class TwoStage(SavedModel[TwoStageConfig]):
@@ -42,19 +66,15 @@ class TwoStage(SavedModel[TwoStageConfig]):
 
     def __init__(self, config: TwoStageConfig) -> None:
         super().__init__(config)
-        sizes = config.model_dump(exclude={"kind"}) | {"beamform": False}
         self.stft = Stft(config.fft_size, config.hop)
-        self.first = TFGridNet(TFGridNetConfig(**sizes)).requires_grad_(False)
-        #: Signals beside the mixture that the second hears: of each speaker three views (`refined`).
-        self.guides = 3 * config.speakers
-        second = {"microphones": config.microphones + self.guides, "fewer_microphones": False}
-        self.second = TFGridNet(TFGridNetConfig(**sizes | second))
+        self.first = TFGridNet(config.first).requires_grad_(False)
+        self.second = TFGridNet(config.second)
 
     @classmethod
     def following(cls, first: TFGridNet, config: TwoStageConfig) -> "TwoStage":
         """A second network after one that was trained: it begins as its copy, deaf to the guides, and corrects nothing.
 
-        The two must be of the same sizes.
+        The first must be of the configured sizes.
         """
         model = cls(config)
         model.first.load_state_dict(first.state_dict())
@@ -62,6 +82,11 @@ class TwoStage(SavedModel[TwoStageConfig]):
         for parameter in model.second.decode.parameters():
             nn.init.zeros_(parameter)
         return model
+
+    def begin_as(self, trained: "TwoStage") -> None:
+        """Take the weights of one whose second network is of the same sizes or smaller (`TFGridNet.begin_as`)."""
+        self.first.load_state_dict(trained.first.state_dict())
+        self.second.begin_as(trained.second)
 
     @property
     def takes(self) -> range:

@@ -55,6 +55,7 @@ def pretrain_sep(
     }
     inputs = data_fingerprint(directory, config.dynamic_mixing)
     initial = None
+    seed_weights(resolved, "separator")
     if config.initial is not None:
         initial = _initial(config.initial, resolved.separation)
         inputs["initial"] = weights_fingerprint(initial)
@@ -64,7 +65,6 @@ def pretrain_sep(
         directory.write_recipe(resolved)
         if stage.finished:
             return
-        seed_weights(resolved, "separator")
         model = build_separator(resolved.separation) if initial is None else initial
         train, dev = mixture_data(directory, resolved, config, None, skip_bad)
         task = SeparationTask(model, config)
@@ -76,7 +76,8 @@ def pretrain_sep(
 def _initial(name: str, wanted: SeparatorConfig) -> Separator:
     """The separator that training starts from.
 
-    Where two stages are wanted, `name` may be the first one's; where cues are, one that hears none.
+    It may be smaller than what is wanted: of fewer blocks or LSTM units, or hear no cues. Where two stages are wanted,
+    `name` may be the first one's.
 
     Raises:
         SepasrError: where it is not there, or does not fit.
@@ -84,18 +85,30 @@ def _initial(name: str, wanted: SeparatorConfig) -> Separator:
     found = load_separator(name, system="cascade")
     if found.config == wanted:
         return found
-    if isinstance(wanted, TFGridNetConfig) and isinstance(found, TFGridNet):
-        sizes = _sizes(found.config)
-        if isinstance(wanted, TwoStageConfig) and sizes == _sizes(wanted):
-            return TwoStage.following(found, wanted)
-        if wanted.kind == "tfgridnet" and sizes | {"cues": found.config.cues or wanted.cues} == _sizes(wanted):
-            model = TFGridNet(wanted)
+    model = build_separator(wanted)
+    match found, model:
+        case TFGridNet(), TFGridNet() if _grows(found.config, model.config):
             model.begin_as(found)
             return model
+        case TwoStage(), TwoStage() if _sizes(found.config.first) == _sizes(model.config.first) and _grows(
+            found.config.second, model.config.second
+        ):
+            model.begin_as(found)
+            return model
+        case TFGridNet(), TwoStage() if _sizes(found.config) == _sizes(model.config.first):
+            return TwoStage.following(found, model.config)
     raise SepasrError(
-        f"pretrain_sep.initial: {name} has other sizes than the recipe's separation; make them equal, or leave it out"
+        f"pretrain_sep.initial: {name} has other sizes than the recipe's separation, and cannot grow to them; "
+        "make them equal, or leave it out"
     )
 
 
+def _grows(found: TFGridNetConfig, wanted: TFGridNetConfig) -> bool:
+    """Whether one can begin as the other (`TFGridNet.begin_as`)."""
+    larger = found.blocks <= wanted.blocks and found.lstm <= wanted.lstm and found.cues <= wanted.cues
+    free = {"blocks": 0, "lstm": 0, "cues": False}
+    return larger and _sizes(found) | free == _sizes(wanted) | free
+
+
 def _sizes(config: TFGridNetConfig) -> dict[str, Any]:
-    return config.model_dump(exclude={"kind", "beamform", "checkpoint_activations"})
+    return config.model_dump(exclude={"beamform", "checkpoint_activations"})

@@ -3,6 +3,8 @@
 Letters: B batch, S speaker, M microphone, N sample.
 """
 
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -17,6 +19,8 @@ from sepasr_cli.separation.losses import separation_loss
 from sepasr_cli.training.mixtures import MixtureBatch, SimulatedMixtures
 from sepasr_cli.training.speech import LabelledSpeech, source_speech
 
+#: Mixtures of like length that are separated together, but on a CPU.
+TOGETHER = 16
 #: Peak of what is written: a recogniser hears no levels, and nothing is to clip.
 PEAK = 0.5
 
@@ -40,26 +44,33 @@ def separate_mixtures(separator: Separator, mixtures: SimulatedMixtures, folder:
         if index % state.num_processes == state.process_index
     }
     missing = {index: paths for index, paths in places.items() if not all(path.is_file() for path in paths)}
-    with progress("separating", len(missing)) as advance:
-        for index, paths in missing.items():
-            for path, estimate in zip(paths, _separated(separator, mixtures.whole([index]), bf16), strict=True):
-                audio.write(path, estimate.numpy(), separator.config.sample_rate)
-            advance()
+    order = sorted(missing, key=lambda index: mixtures.mixtures[index].duration)
+    size = 1 if home.type == "cpu" else TOGETHER
+    write = partial(audio.write, sample_rate=separator.config.sample_rate)
+    with progress("separating", len(missing)) as advance, ThreadPoolExecutor() as pool:
+        for start in range(0, len(order), size):
+            group = order[start : start + size]
+            estimates = _separated(separator, mixtures.whole(group), bf16)
+            paths = [path for index in group for path in missing[index]]
+            list(pool.map(write, paths, [one.numpy() for own in estimates for one in own]))
+            for _ in group:
+                advance()
     state.wait_for_everyone()
 
 
 @torch.inference_mode()
-def _separated(separator: Separator, batch: MixtureBatch, bf16: bool) -> Tensor:
-    """The one mixture's speakers (S, N) in the order of their references, all at one peak."""
+def _separated(separator: Separator, batch: MixtureBatch, bf16: bool) -> list[Tensor]:
+    """Each mixture's speakers (S, N) in the order of their references, all at one peak."""
     home = next(separator.parameters()).device
     batch = batch.to(home)
     # Silent channels are those of microphones that were not drawn.
-    heard = batch.mixture[:, batch.mixture[0].any(-1)]
+    heard = batch.mixture[:, batch.mixture.any(-1).any(0)]
     with torch.autocast(home.type, torch.bfloat16, enabled=bf16):
-        estimates = separator(heard).float()
+        estimates = separator(heard, batch.lengths).float()
     order = separation_loss(estimates, batch.references, batch.lengths, "si_sdr").order
-    estimates = estimates[0, order[0]]
-    return (PEAK * estimates / estimates.abs().amax(1, keepdim=True).clamp_min(1e-8)).cpu()
+    estimates = estimates.gather(1, order[:, :, None].expand_as(estimates))
+    estimates = (PEAK * estimates / estimates.abs().amax(2, keepdim=True).clamp_min(1e-8)).cpu()
+    return [own[:, :length] for own, length in zip(estimates, batch.lengths.tolist(), strict=True)]
 
 
 def kept_at(folder: Path, mixture: str, source: int) -> Path:

@@ -9,7 +9,7 @@ from sepasr_cli.separation.losses import separation_loss
 from sepasr_cli.separation.spatial_em import refined
 from sepasr_cli.separation.stft import deviation
 from sepasr_cli.separation.tfgridnet import TFGridNet, TFGridNetConfig, heard_parts
-from sepasr_cli.separation.two_stage import TwoStage, TwoStageConfig, turned
+from sepasr_cli.separation.two_stage import VIEWS, TwoStage, TwoStageConfig, turned
 
 SIZES = {"fft_size": 64, "hop": 32, "blocks": 1, "embedding": 4, "lstm": 4, "heads": 2, "qk_size": 66}
 SIZES |= {"sample_rate": 8000, "microphones": 3, "fewer_microphones": True}
@@ -65,7 +65,7 @@ def test_the_second_begins_deaf_to_the_guides_and_learns_to_hear_them(cues: bool
         for part, before in own:
             torch.testing.assert_close(part[:, : before.shape[1]], before)
             guides.append(part[:, before.shape[1] :])
-            assert guides[-1].shape[1] == both.guides and not guides[-1].any()
+            assert guides[-1].shape[1] == VIEWS * 2 and not guides[-1].any()
     both(torch.randn(1, 3, 2000)).square().sum().backward()
     assert weight.grad is not None
     for part, before in zip(weight.grad.split(parts, 1), heard_parts(both.first.config), strict=True):
