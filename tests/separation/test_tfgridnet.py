@@ -323,6 +323,25 @@ def test_cues_are_levels_and_phase_differences() -> None:
     torch.testing.assert_close(sines.flatten(), torch.tensor([1.0, 0.0]), rtol=0, atol=1e-4)
 
 
+def test_a_larger_network_begins_as_a_smaller_one_and_learns_with_all_it_has() -> None:
+    torch.manual_seed(0)
+    sizes = {"fft_size": 64, "hop": 32, "embedding": 4, "heads": 2, "qk_size": 66, "kernel": 4, "stride": 2}
+    small = TFGridNet(TFGridNetConfig.model_validate(sizes | {"blocks": 1, "lstm": 3}))
+    large = TFGridNet(TFGridNetConfig.model_validate(sizes | {"blocks": 3, "lstm": 5}))
+    mixture, lengths = torch.randn(2, 2, 2000), torch.tensor([2000, 1500])
+    assert not torch.allclose(large(mixture, lengths), small(mixture, lengths), atol=1e-2)
+    large.begin_as(small)
+    torch.testing.assert_close(large(mixture, lengths), small(mixture, lengths))
+    optimizer, start = torch.optim.Adam(large.parameters()), {n: w.clone() for n, w in large.named_parameters()}
+    for _ in range(3):
+        optimizer.zero_grad()
+        large(mixture, lengths).square().sum().backward()
+        optimizer.step()
+    still = [name for name, weight in large.named_parameters() if torch.equal(weight, start[name])]
+    assert not still
+    assert large.blocks[0].sub_band.deconvolution.weight[:, 3:5].abs().min() > 0
+
+
 def test_a_network_with_cues_begins_as_one_without_and_learns_to_hear_them() -> None:
     torch.manual_seed(0)
     sizes = {"fft_size": 64, "hop": 32, "blocks": 1, "embedding": 4, "lstm": 4, "heads": 2, "qk_size": 66}

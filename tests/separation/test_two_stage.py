@@ -72,6 +72,16 @@ def test_the_second_begins_deaf_to_the_guides_and_learns_to_hear_them(cues: bool
         assert part[:, before:].abs().min() > 0
 
 
+def test_the_second_may_be_larger_than_the_first_and_begin_as_a_smaller_one(both: TwoStage) -> None:
+    grown = TwoStage(TwoStageConfig.model_validate(SIZES | {"second_blocks": 2, "second_lstm": 6})).eval()
+    assert grown.first.config == both.first.config
+    assert (grown.second.config.blocks, grown.second.config.lstm) == (2, 6)
+    grown.begin_as(disturbed(both))
+    mixture = torch.randn(2, 3, 3000)
+    with torch.no_grad():
+        torch.testing.assert_close(grown(mixture), both(mixture))
+
+
 def test_an_example_alone_equals_itself_in_a_padded_batch(both: TwoStage) -> None:
     mixture, lengths = torch.randn(2, 2, 4000), torch.tensor([4000, 2950])
     mixture[1, :, 2950:] = 0

@@ -22,9 +22,9 @@ def run(make_run: Callable[..., RunDir]) -> RunDir:
     return made
 
 
-def train(run: RunDir, *overrides: str, kind: str = "tfgridnet", cues: bool = False) -> None:
+def train(run: RunDir, *overrides: str, kind: str = "tfgridnet", **changes: int | bool) -> None:
     steps = ("max_steps=1", "validate_every=1", "batch_size=1", "reference=image", *overrides)
-    sizes = load_separator(str(run.path / "other")).config.model_dump(mode="json") | {"kind": kind, "cues": cues}
+    sizes = load_separator(str(run.path / "other")).config.model_dump(mode="json") | {"kind": kind, **changes}
     settings = [f"separation.{name}={value}" for name, value in sizes.items() if value is not None]
     settings += [f"pretrain_sep.{step}" for step in steps]
     sepasr_cli.pretrain_sep(run.path, overrides=settings, device="cpu", restart=True)
@@ -68,6 +68,27 @@ def test_its_sizes_must_be_those_of_the_recipe(run: RunDir) -> None:
         SepasrError, match=r"pretrain_sep.initial: .*other has other sizes than the recipe's separation"
     ):
         sepasr_cli.pretrain_sep(run.path, overrides=[f"pretrain_sep.initial={run.path / 'other'}"], restart=True)
+
+
+def test_it_may_grow_from_a_smaller_one(run: RunDir) -> None:
+    small = load_separator(str(run.path / "other"))
+    assert isinstance(small, TFGridNet)
+    larger = {"blocks": small.config.blocks + 1, "lstm": small.config.lstm + 2}
+    begin = [f"initial={run.path / 'other'}", "learning_rate=1e-6", "warmup_steps=0"]
+    train(run, *begin, **larger)
+    grown = load_separator(str(run.path / "separator"))
+    mixture = torch.randn(1, small.config.microphones, 3000)
+    with torch.no_grad():
+        torch.testing.assert_close(grown(mixture), small(mixture), rtol=1e-3, atol=1e-3)
+    # The same again: what is new is drawn from the seed.
+    weights = grown.state_dict()
+    train(run, *begin, **larger)
+    again = load_separator(str(run.path / "separator")).state_dict()
+    assert all(torch.equal(again[name], value) for name, value in weights.items())
+    # Not the other way round.
+    grown.save_pretrained(run.path / "grown")
+    with pytest.raises(SepasrError, match="cannot grow"):
+        train(run, f"initial={run.path / 'grown'}")
 
 
 def test_two_stages_begin_with_the_first(run: RunDir) -> None:
