@@ -54,7 +54,7 @@ class PretrainSepConfig(_MixtureTraining):
     segment_seconds: float | None = Field(2.0, gt=0, description="None: whole mixtures")
     initial: str | None = Field(
         None,
-        description="a separator to start from, of the same sizes or smaller: a run, a folder or a hub name; null: none",
+        description="a separator to start from, of these sizes or smaller: a run, a folder or a hub name; null: none",
     )
     weight_decay: float = Field(1e-5, ge=0)
     plateau_patience: int | None = Field(1, ge=0)
