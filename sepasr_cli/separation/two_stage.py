@@ -28,8 +28,6 @@ from sepasr_cli.settings import Settings
 DOUBTFUL = 0.28
 #: Signals of each speaker that the second network hears beside the mixture (`refined`).
 VIEWS = 3
-#: What a TwoStageConfig has and a TFGridNetConfig has not, or of another value.
-OWN = {"kind", "second_blocks", "second_lstm"}
 
 
 class TwoStageConfig(TFGridNetConfig):
@@ -43,7 +41,8 @@ class TwoStageConfig(TFGridNetConfig):
     @property
     def first(self) -> TFGridNetConfig:
         """Of the network that hears the microphones alone."""
-        return TFGridNetConfig(**self.model_dump(exclude=OWN) | {"beamform": False})
+        shared = TFGridNetConfig.model_fields.keys() - {"kind"}
+        return TFGridNetConfig(**self.model_dump(include=shared) | {"beamform": False})
 
     @property
     def second(self) -> TFGridNetConfig:

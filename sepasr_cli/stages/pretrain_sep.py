@@ -85,18 +85,19 @@ def _initial(name: str, wanted: SeparatorConfig) -> Separator:
     found = load_separator(name, system="cascade")
     if found.config == wanted:
         return found
-    model = build_separator(wanted)
-    match found, model:
-        case TFGridNet(), TFGridNet() if _grows(found.config, model.config):
-            model.begin_as(found)
-            return model
-        case TwoStage(), TwoStage() if _sizes(found.config.first) == _sizes(model.config.first) and _grows(
-            found.config.second, model.config.second
+    match found, wanted:
+        case TFGridNet(), TwoStageConfig() if _sizes(found.config) == _sizes(wanted.first):
+            return TwoStage.following(found, wanted)
+        case TwoStage(), TwoStageConfig() if _sizes(found.config.first) == _sizes(wanted.first) and _grows(
+            found.config.second, wanted.second
         ):
+            both = TwoStage(wanted)
+            both.begin_as(found)
+            return both
+        case TFGridNet(), TFGridNetConfig(kind="tfgridnet") if _grows(found.config, wanted):
+            model = TFGridNet(wanted)
             model.begin_as(found)
             return model
-        case TFGridNet(), TwoStage() if _sizes(found.config) == _sizes(model.config.first):
-            return TwoStage.following(found, model.config)
     raise SepasrError(
         f"pretrain_sep.initial: {name} has other sizes than the recipe's separation, and cannot grow to them; "
         "make them equal, or leave it out"

@@ -1,8 +1,9 @@
 """Batches by number: what a training step sees depends on the seed and its number alone."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields
 from math import ceil
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from sepasr_cli import audio
 from sepasr_cli.randomness import generator
 
 Samples = NDArray[np.float32]
+Item = TypeVar("Item")
 
 #: Marks the end of a target shorter than its batch's longest.
 PADDING = -1
@@ -61,6 +63,16 @@ class Schedule:
             order = [index for part in pools for index in sorted(part, key=lambda index: self.durations[index])]
         batches = [order[start : start + self.batch_size] for start in range(0, len(order), self.batch_size)]
         return [batches[int(index)] for index in rng.permutation(len(batches))]
+
+
+def by_length(items: Iterable[Item], length: Callable[[Item], float], batch_size: int) -> list[list[Item]]:
+    """Items in parts of `batch_size`, those of like length together, the shortest first.
+
+    >>> by_length(["four", "a", "two"], len, batch_size=2)
+    [['a', 'two'], ['four']]
+    """
+    order = sorted(items, key=length)
+    return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
 
 
 def change_speed(signal: Samples, speed: float) -> Samples:

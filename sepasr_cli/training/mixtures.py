@@ -3,7 +3,7 @@
 Letters: B batch, S speaker, M microphone, N sample, U token.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -20,7 +20,7 @@ from sepasr_cli.recognition.tokens import Vocabulary
 from sepasr_cli.simulation.config import SimulationConfig
 from sepasr_cli.simulation.rendering import Rendered, mix_on_the_fly
 from sepasr_cli.simulation.responses import ResponseBank
-from sepasr_cli.training.data import Movable, Samples, Schedule, change_speed, pad, pad_tokens
+from sepasr_cli.training.data import Movable, Samples, Schedule, by_length, change_speed, pad, pad_tokens
 from sepasr_cli.training.speech import LabelledSpeech, Splice, corpus_speech
 
 
@@ -107,9 +107,11 @@ class SimulatedMixtures:
 
         The numbers of microphones that are drawn in training take turns here.
         """
-        order = sorted(range(len(self.mixtures)), key=lambda index: self.mixtures[index].duration)
-        parts = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
-        return [partial(self.whole, part) for part in parts]
+        return [partial(self.whole, part) for part in self.parts(range(len(self.mixtures)), batch_size)]
+
+    def parts(self, indices: Iterable[int], batch_size: int) -> list[list[int]]:
+        """The mixtures at these indices in batches, those of like length together."""
+        return by_length(indices, lambda index: self.mixtures[index].duration, batch_size)
 
     def whole(self, indices: list[int]) -> MixtureBatch:
         """A batch of the mixtures at these indices, as validation hears them."""

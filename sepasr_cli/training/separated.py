@@ -44,17 +44,14 @@ def separate_mixtures(separator: Separator, mixtures: SimulatedMixtures, folder:
         if index % state.num_processes == state.process_index
     }
     missing = {index: paths for index, paths in places.items() if not all(path.is_file() for path in paths)}
-    order = sorted(missing, key=lambda index: mixtures.mixtures[index].duration)
     size = 1 if home.type == "cpu" else TOGETHER
     write = partial(audio.write, sample_rate=separator.config.sample_rate)
     with progress("separating", len(missing)) as advance, ThreadPoolExecutor() as pool:
-        for start in range(0, len(order), size):
-            group = order[start : start + size]
-            estimates = _separated(separator, mixtures.whole(group), bf16)
-            paths = [path for index in group for path in missing[index]]
+        for part in mixtures.parts(missing, size):
+            estimates = _separated(separator, mixtures.whole(part), bf16)
+            paths = [path for index in part for path in missing[index]]
             list(pool.map(write, paths, [one.numpy() for own in estimates for one in own]))
-            for _ in group:
-                advance()
+            advance(len(part))
     state.wait_for_everyone()
 
 

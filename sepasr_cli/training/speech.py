@@ -15,7 +15,7 @@ from sepasr_cli.errors import SepasrError
 from sepasr_cli.manifest import Mixture, Reference, Utterance, read_manifest
 from sepasr_cli.randomness import generator
 from sepasr_cli.recognition.tokens import Vocabulary
-from sepasr_cli.training.data import Movable, Samples, Schedule, change_speed, pad, pad_tokens
+from sepasr_cli.training.data import Movable, Samples, Schedule, by_length, change_speed, pad, pad_tokens
 
 #: As the corpus has it; a reference signal of a mixture that it is in; what a separator made of that.
 SpeechKind: TypeAlias = Literal["corpus", Reference, "separated"]
@@ -127,8 +127,7 @@ class Speech:
 
     def in_order(self, batch_size: int) -> list[Callable[[], SpeechBatch]]:
         """Makers of batches of all speech, those of like length together: for validation."""
-        order = sorted(self.speech, key=lambda item: item.duration)
-        parts = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+        parts = by_length(self.speech, lambda item: item.duration, batch_size)
         return [partial(self._collate, part, [1.0] * len(part)) for part in parts]
 
     def _collate(self, items: list[LabelledSpeech], speeds: list[float]) -> SpeechBatch:

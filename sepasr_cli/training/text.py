@@ -17,7 +17,7 @@ from sepasr_cli.errors import SepasrError
 from sepasr_cli.files import read_text
 from sepasr_cli.progress import warn
 from sepasr_cli.recognition.tokens import UNKNOWN_ID, Vocabulary
-from sepasr_cli.training.data import PADDING, Movable, Schedule
+from sepasr_cli.training.data import PADDING, Movable, Schedule, by_length
 
 #: Share of tokens unknown to the vocabulary above which a text is warned of, and that above which it is refused.
 WARNED, REFUSED = 0.01, 0.2
@@ -85,8 +85,7 @@ class Sentences:
 
     def in_order(self) -> list[Callable[[], TextBatch]]:
         """Makers of batches of all sentences, those of like length together: for validation."""
-        order = sorted(range(len(self.tokens)), key=lambda index: len(self.tokens[index]))
-        parts = [order[start : start + self.batch_size] for start in range(0, len(order), self.batch_size)]
+        parts = by_length(range(len(self.tokens)), lambda index: len(self.tokens[index]), self.batch_size)
         return [partial(self._collate, part) for part in parts]
 
     def _collate(self, indices: Sequence[int]) -> TextBatch:
