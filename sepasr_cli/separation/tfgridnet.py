@@ -23,6 +23,7 @@ from typing_extensions import Self
 
 from sepasr_cli.onednn import Linear, linear, matmul
 from sepasr_cli.saved_model import SavedModel
+from sepasr_cli.separation.framing import cut, overlap_add
 from sepasr_cli.separation.mask_mvdr import MaskMVDRConfig, beamform, ratio_masks
 from sepasr_cli.separation.microphones import accepted, check_microphones
 from sepasr_cli.separation.recomputation import recomputed
@@ -189,12 +190,16 @@ class GridPath(nn.Module):
         Without gradients `x` itself is changed, which saves memory in long recordings.
         """
         pieces = x.chunk(self._pieces(x), dim=3 - self.axis)
-        if torch.is_grad_enabled():
-            path = recomputed(self._path, self) if recompute else self._path
-            return torch.cat([self._added(piece, path(piece, windows)) for piece in pieces], dim=3 - self.axis)
-        for piece in pieces:
-            self._add(piece, self._path(piece, windows))
-        return x
+        if not torch.is_grad_enabled():
+            for piece in pieces:
+                added = self._path(piece, windows)
+                overlap_add(piece.add_(self.bias), added, self.axis, self.stride)
+            return x
+        path = recomputed(self._path, self) if recompute else self._path
+        return torch.cat(
+            [overlap_add(piece + self.bias, path(piece, windows), self.axis, self.stride) for piece in pieces],
+            dim=3 - self.axis,
+        )
 
     @torch.no_grad()
     def begin_as(self, trained: "GridPath") -> None:
@@ -227,7 +232,7 @@ class GridPath(nn.Module):
         y = self.norm(x)
         if torch.is_autocast_enabled(x.device.type):  # before the windows are copied, not after
             y = y.to(torch.get_autocast_dtype(x.device.type))
-        y = self._windows(y)
+        y = cut(y, self.axis, self.kernel, self.stride)
         steps = y.shape[0]
         if windows is None:
             y = self.lstm(y)[0]
@@ -235,45 +240,6 @@ class GridPath(nn.Module):
             packed = pack_padded_sequence(y, windows.repeat_interleave(other), enforce_sorted=False)
             y = pad_packed_sequence(self.lstm(packed)[0], total_length=steps)[0]
         return self.deconvolution(y).view(steps, batch, other, self.kernel, -1)
-
-    def _windows(self, y: Tensor) -> Tensor:
-        """Windows along the axis of [B, T, F, D]: [J, B * other, K * D]."""
-        if not torch.is_grad_enabled():
-            y = y.unfold(self.axis, self.kernel, self.stride)  # K comes last
-            return y.movedim((self.axis, 4), (0, 3)).flatten(3).flatten(1, 2)
-        pieces = -(-self.kernel // self.stride)
-        y = y.movedim(self.axis, 0)  # [T or F, B, other, D]
-        steps = (y.shape[0] - self.kernel) // self.stride + 1
-        y = functional.pad(y, (0, 0, 0, 0, 0, 0, 0, (steps - 1 + pieces) * self.stride - y.shape[0]))
-        y = y.unflatten(0, (-1, self.stride)).movedim(1, 3)
-        # Not `unfold`, whose gradient takes longer than all this.
-        y = torch.cat([y[piece : piece + steps] for piece in range(pieces)], dim=3)
-        return y[:, :, :, : self.kernel].reshape(steps, -1, self.kernel * y.shape[-1])
-
-    def _add(self, x: Tensor, y: Tensor) -> None:
-        """Add windows [J, B, other, K, D] and the bias to [B, T, F, D] in place."""
-        x += self.bias
-        for start in range(0, self.kernel, self.stride):
-            width = min(self.stride, self.kernel - start)
-            places = x.narrow(self.axis, start, (y.shape[0] - 1) * self.stride + width)
-            places = places.unfold(self.axis, width, self.stride).movedim((self.axis, 4), (0, 3))
-            places += y.narrow(3, start, width)
-
-    def _added(self, x: Tensor, y: Tensor) -> Tensor:
-        """The same with a gradient, not in place."""
-        y = self._overlap_add(y).permute((1, 0, 3, 2, 4) if self.axis == 1 else (1, 2, 0, 3, 4))
-        return x + (y.flatten(self.axis, self.axis + 1).narrow(self.axis, 0, x.shape[self.axis]) + self.bias)
-
-    def _overlap_add(self, y: Tensor) -> Tensor:
-        """Windows [J, B, other, K, D] moved by the stride, to consecutive pieces of that stride."""
-        pieces = -(-self.kernel // self.stride)
-        if pieces == 1:
-            return y
-        y = functional.pad(y, (0, 0, 0, pieces * self.stride - self.kernel)).unflatten(3, (pieces, self.stride))
-        total = y.new_zeros(y.shape[0] + pieces - 1, *y.shape[1:3], *y.shape[4:])
-        for piece in range(pieces):
-            total[piece : piece + y.shape[0]] += y[:, :, :, piece]
-        return total
 
 
 class FrameAttention(nn.Module):
