@@ -146,18 +146,23 @@ def averaged(estimates: Tensor, steered: Tensor, filtered: Tensor) -> Tensor:
 
 
 class Activation(nn.Module):
-    """A pointwise function; PReLU learns a slope for each of so many groups of channels."""
+    """A pointwise function of the last axis; PReLU learns one slope for each of `groups` (sizes along that axis)."""
 
-    def __init__(self, name: str, groups: int = 1) -> None:
+    group: Tensor
+
+    def __init__(self, name: str, groups: tuple[int, ...]) -> None:
         super().__init__()
         self.name = name
         if name == "prelu":
-            self.slope = nn.Parameter(torch.full((groups,), 0.25))
+            self.slope = nn.Parameter(torch.full((len(groups),), 0.25))
+            group = torch.arange(len(groups)).repeat_interleave(torch.tensor(groups))
+            self.register_buffer("group", group, persistent=False)
 
-    def forward(self, x: Tensor, group: int = 0) -> Tensor:
-        """Of the channels of one group."""
+    def forward(self, x: Tensor, channels: Tensor | slice = slice(None)) -> Tensor:
+        """Of (..., C), or of those of the C `channels` that x holds."""
         if self.name == "prelu":
-            return functional.prelu(x, self.slope[group : group + 1])
+            with torch.autocast(x.device.type, enabled=False):  # which would round what comes in
+                return functional.prelu(x.flatten(0, -2), self.slope[self.group[channels]]).view_as(x)
         return POINTWISE[self.name](x)
 
 
@@ -246,12 +251,13 @@ class FrameAttention(nn.Module):
         query = math.ceil(config.qk_size / frequencies)
         #: Channels of each head's query, key and value.
         self.widths = (query, query, size // self.heads)
-        self.qkv = Linear(size, sum(self.widths) * self.heads)
-        self.activation = Activation(config.activation, len(self.widths) * self.heads)
+        groups = tuple(width for width in self.widths for _ in range(self.heads))
+        self.qkv = Linear(size, sum(groups))
+        self.activation = Activation(config.activation, groups)
         self.gains = nn.ParameterList(torch.ones(self.heads, 1, frequencies, width) for width in self.widths)
         self.offsets = nn.ParameterList(torch.zeros(self.heads, 1, frequencies, width) for width in self.widths)
         self.projection = Linear(size, size)
-        self.projection_activation = Activation(config.activation)
+        self.projection_activation = Activation(config.activation, (size,))
         self.projection_norm = nn.LayerNorm((frequencies, size), eps=EPSILON)
 
     def forward(self, x: Tensor, attend: Tensor | None = None, recompute: bool = False) -> Tensor:
@@ -280,18 +286,10 @@ class FrameAttention(nn.Module):
         """What one head gives, (B, T, F, width of its values)."""
         starts = [sum(self.widths[:index]) * self.heads + number * width for index, width in enumerate(self.widths)]
         rows = torch.cat([torch.arange(start, start + width) for start, width in zip(starts, self.widths, strict=True)])
-        y = linear(x, self.qkv.weight[rows], self.qkv.bias[rows]).float()
+        y = self.activation(linear(x, self.qkv.weight[rows], self.qkv.bias[rows]).float(), rows)
         query, key, value = (
-            functional.layer_norm(
-                self.activation(part, group), part.shape[2:], gain[number, 0], offset[number, 0], EPSILON
-            ).flatten(2)
-            for part, group, gain, offset in zip(
-                y.split(self.widths, dim=-1),
-                range(number, len(self.gains) * self.heads, self.heads),
-                self.gains,
-                self.offsets,
-                strict=True,
-            )
+            functional.layer_norm(part, part.shape[2:], gain[number, 0], offset[number, 0], EPSILON).flatten(2)
+            for part, gain, offset in zip(y.split(self.widths, dim=-1), self.gains, self.offsets, strict=True)
         )
         y = _attended(query, key, value, attend)  # [B, T, F * width]
         return y.unflatten(2, (x.shape[2], -1))
