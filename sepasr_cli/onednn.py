@@ -55,27 +55,41 @@ class Linear(nn.Linear):
         return linear(input, self.weight, self.bias)
 
 
-class PackedLinear(Linear):
-    """Linear for few rows at a time and the same weights over and over, as in a search.
+class Packed:
+    """Products of few rows at a time with the weights of layers, side by side, over and over, as in a search.
 
-    Without gradients it computes from a copy of its weights in oneDNN's own layout, made when it is first needed and
+    Without gradients it computes from a copy of the weights in oneDNN's own layout, made when it is first needed and
     again after the weights have changed: few rows take less time than bringing all weights into that layout.
     """
 
-    _packed: tuple[int, int, Tensor] | None = None
+    def __init__(self, *layers: nn.Linear) -> None:
+        self.layers = layers
+        self._parts = [part for layer in layers for part in (layer.weight, layer.bias) if part is not None]
+        self._made: tuple[list[tuple[int, int]], Tensor, Tensor | None] | None = None
 
-    def forward(self, input: Tensor) -> Tensor:
+    def __call__(self, x: Tensor, added: Tensor | None = None, relu: bool = False) -> Tensor:
+        """What the layers give of (..., K), one after the other in (..., N); with `relu` of it, or `added` to it."""
         # Weights made in inference mode do not tell when they change.
-        if torch.is_grad_enabled() or self.weight.is_inference() or not _usable(input, self.weight):
-            return super().forward(input)
-        version, place = self.weight._version, self.weight.data_ptr()
-        if self._packed is None or self._packed[:2] != (version, place):
-            packed = torch.ops.mkldnn._reorder_linear_weight(self.weight.detach(), ROWS_AT_ONCE)
-            self._packed = version, place, packed
-        return torch.ops.mkldnn._linear_pointwise(input.contiguous(), self._packed[2], self.bias, "none", [], "")
+        if torch.is_grad_enabled() or not _usable(x, self._parts[0]) or self._parts[0].is_inference():
+            found = [layer(x) for layer in self.layers]
+            y = torch.cat(found, dim=-1) if len(found) > 1 else found[0]
+            y = y.relu() if relu else y
+            return y if added is None else added + y
+        now = [(part._version, part.data_ptr()) for part in self._parts]
+        if self._made is None or self._made[0] != now:
+            self._made = now, *self._laid_out()
+        _, weight, bias = self._made
+        if added is not None:
+            return torch.ops.mkldnn._linear_pointwise.binary(x, added, weight, bias, "add")
+        return torch.ops.mkldnn._linear_pointwise.default(x, weight, bias, "relu" if relu else "none", [], "")
+
+    def _laid_out(self) -> tuple[Tensor, Tensor | None]:
+        weight = torch.cat([layer.weight.detach() for layer in self.layers])
+        biases = [layer.bias.detach() for layer in self.layers if layer.bias is not None]
+        return torch.ops.mkldnn._reorder_linear_weight(weight, ROWS_AT_ONCE), torch.cat(biases) if biases else None
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_packed": None}
+        return self.__dict__ | {"_made": None}
 
 
 class _Linear(torch.autograd.Function):

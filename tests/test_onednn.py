@@ -4,10 +4,10 @@ import copy
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
-from sepasr_cli.onednn import Linear, PackedLinear, linear, matmul
+from sepasr_cli.onednn import Linear, Packed, linear, matmul
 
 
 def close(found: Tensor, wanted: Tensor) -> None:
@@ -37,21 +37,31 @@ def test_of_views_and_without_gradients() -> None:
         close(linear(x, weight), functional.linear(x.double(), weight.double()))
 
 
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("count", [1, 3])
 @pytest.mark.parametrize("rows", [1, 10, 200])
-def test_packed_weights_follow_the_weights(rows: int) -> None:
+def test_packed_weights_follow_the_weights(rows: int, count: int, bias: bool) -> None:
     torch.manual_seed(0)
-    layer, x = PackedLinear(33, 17), torch.randn(2, rows, 33)
+    layers, x = nn.ModuleList(Linear(33, 17, bias=bias) for _ in range(count)), 0.1 * torch.randn(2, rows, 33)
+    packed, added = Packed(*layers), torch.randn(2, rows, 17 * count)
+
+    def check() -> None:
+        wanted = torch.cat([functional.linear(*(y.double() for y in (x, *layer.parameters()))) for layer in layers], -1)
+        for one in (packed, copy.deepcopy(packed)):
+            close(one(x), wanted)
+            close(one(x, relu=True), wanted.relu())
+            close(one(x, added), added.double() + wanted)
+
     for _ in range(2):
         with torch.no_grad():
-            close(layer(x), functional.linear(x.double(), layer.weight.double(), layer.bias.double()))
-            close(copy.deepcopy(layer)(x), layer(x).double())
-        layer(x).square().sum().backward()
-        torch.optim.SGD(layer.parameters(), 0.1).step()
+            check()
+        packed(x, added).square().sum().backward()
+        torch.optim.SGD(layers.parameters(), 0.01).step()
     with torch.no_grad():
-        before = layer(x)
-        layer.load_state_dict({name: 2 * value for name, value in layer.state_dict().items()})
-        close(layer(x), 2 * before.double())
-    assert set(layer.state_dict()) == {"weight", "bias"}
+        layers.load_state_dict({name: 2 * value for name, value in layers.state_dict().items()})
+        check()
+    with torch.inference_mode():
+        check()
 
 
 def test_matmul() -> None:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sepasr_cli.errors import SepasrError
-from sepasr_cli.onednn import PackedLinear
+from sepasr_cli.onednn import Linear, Packed
 from sepasr_cli.recognition.tokens import Vocabulary
 from sepasr_cli.recognition.transformer_decoder import (
     TransformerConfig,
@@ -52,13 +52,14 @@ class LanguageModel(SavedModel[LanguageModelConfig]):
         count = len(self.vocabulary.tokens)
         self.embedding = nn.Embedding(count, config.embedding)
         self.enlarge = nn.Sequential(
-            PackedLinear(config.embedding, config.size),
+            Linear(config.embedding, config.size),
             nn.LayerNorm(config.size),
             nn.Dropout(config.dropout),
             nn.ReLU(),
         )
         self.stack = TransformerStack(config, cross=False)
-        self.out = PackedLinear(config.size, count)
+        self.out = Linear(config.size, count)
+        self.packed_out = Packed(self.out)
 
     def logits(self, tokens: Tensor) -> Tensor:
         """Tokens (B, U), the first one the boundary -> logits (B, U, V) of the tokens after them."""
@@ -77,4 +78,4 @@ class LanguageModel(SavedModel[LanguageModelConfig]):
 
     def step(self, tokens: Tensor, state: TransformerState) -> Tensor:
         """One more token of each hypothesis, (B, K) -> log probabilities (B, K, V) of the next one."""
-        return log_softmax(self.out(self.stack.step(self.enlarge(self.embedding(tokens)), state)))
+        return log_softmax(self.packed_out(self.stack.step(self.enlarge(self.embedding(tokens)), state)))

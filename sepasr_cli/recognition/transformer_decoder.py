@@ -6,6 +6,8 @@ Letters: B batch, K hypothesis, U token, T frame of the encoder, D feature, H he
 """
 
 import math
+from collections.abc import Iterable
+from itertools import zip_longest
 from typing import Literal
 
 import torch
@@ -14,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from typing_extensions import Self
 
-from sepasr_cli.onednn import PackedLinear
+from sepasr_cli.onednn import Linear, Packed
 from sepasr_cli.recognition.conformer import NORM_EPSILON, FeedForward, check_heads, sinusoids, valid_frames
 from sepasr_cli.settings import Settings
 
@@ -80,6 +82,10 @@ class TransformerState:
         self._nodes: Tensor | None = None
         #: What to add to the scores of nodes (B, K, N): zero for a hypothesis's own, else -inf.
         self._hidden: Tensor | None = None
+        #: Of the step under way: nodes in use, and their part that is new (L, 2, B, H, N or K, D / H).
+        self._seen = self._new = torch.empty(0)
+        #: What to add to scores (B, H, K, N) of the nodes.
+        self.mask = torch.empty(0)
 
     def begin_step(self, tokens: Tensor, layers: int, heads: int, width: int, like: Tensor) -> None:
         """Make room for one more node for each of tokens (B, K), which only its own hypothesis sees."""
@@ -93,20 +99,15 @@ class TransformerState:
         self._hidden[:, :, self._used : self._used + hypotheses].diagonal(dim1=1, dim2=2).zero_()
         self._used += hypotheses
         self.length += 1
+        self._seen = self._nodes[..., : self._used, :]
+        self._new = self._seen[..., -hypotheses:, :]
+        self.mask = self._hidden[:, None, :, : self._used]
 
-    def remember(self, layer: int, new: KeysValues) -> KeysValues:
-        """Keep the keys and values (B, H, K, D / H) of a step that has begun; returns those of all nodes."""
-        assert self._nodes is not None
-        kept = self._nodes[layer, :, :, :, : self._used]
-        count = new[0].shape[2]
-        kept[0, :, :, -count:], kept[1, :, :, -count:] = new
-        return kept[0], kept[1]
-
-    @property
-    def mask(self) -> Tensor:
-        """What to add to scores (B, H, K, N) of the nodes."""
-        assert self._hidden is not None
-        return self._hidden[:, None, :, : self._used]
+    def remember(self, layer: int, new: Tensor) -> KeysValues:
+        """Keep the keys and values (2, B, H, K, D / H) of a step that has begun; returns those of all nodes."""
+        self._new[layer].copy_(new)
+        keys, values = self._seen[layer].unbind()
+        return keys, values
 
     def select(self, parents: Tensor) -> None:
         """Go on with the hypotheses at these indices (B, K') of each utterance, repeats allowed."""
@@ -141,7 +142,7 @@ class Attention(nn.Module):
     def __init__(self, size: int, heads: int, dropout: float) -> None:
         super().__init__()
         self.heads, self.dropout = heads, dropout
-        self.query, self.key, self.value, self.out = (PackedLinear(size, size) for _ in range(4))
+        self.query, self.key, self.value, self.out = (Linear(size, size) for _ in range(4))
 
     def keys_values(self, x: Tensor) -> KeysValues:
         """(B, U, D) -> keys and values, each (B, H, U, D / H)."""
@@ -172,21 +173,34 @@ class TransformerLayer(nn.Module):
         self.own_norm = nn.LayerNorm(size, NORM_EPSILON)
         self.cross = Attention(size, config.heads, config.attention_dropout) if cross else None
         self.cross_norm = nn.LayerNorm(size, NORM_EPSILON) if cross else None
-        self.feed_forward = FeedForward(size, config.feed_forward, nn.ReLU(), config.dropout, PackedLinear)
+        self.feed_forward = FeedForward(size, config.feed_forward, nn.ReLU(), config.dropout, Linear)
         self.feed_forward_norm = nn.LayerNorm(size, NORM_EPSILON)
         self.dropout = nn.Dropout(config.dropout)
+        first, second = (part for part in self.feed_forward if isinstance(part, nn.Linear))
+        self.own_in, self.own_out = Packed(self.own.query, self.own.key, self.own.value), Packed(self.own.out)
+        self.feed_in, self.feed_out = Packed(first), Packed(second)
+        if self.cross is not None:
+            self.cross_in, self.cross_out = Packed(self.cross.query), Packed(self.cross.out)
 
-    def forward(self, x: Tensor, state: TransformerState, number: int, step: bool) -> Tensor:
-        """Whole sentences (B, U, D), or in a `step` one token of each hypothesis (B, K, D), by layer `number`."""
+    def forward(self, x: Tensor, memory: KeysValues | None, memory_mask: Tensor | None) -> Tensor:
+        """Whole sentences (B, U, D), with keys and values of the encoder's output where there is a `cross`."""
         normed = self.own_norm(x)
-        new = self.own.keys_values(normed)
-        if step:
-            x = x + self.dropout(self.own(normed, state.remember(number, new), state.mask))
-        else:
-            x = x + self.dropout(self.own(normed, new, causal=True))
-        if self.cross is not None and self.cross_norm is not None:
-            x = x + self.dropout(self.cross(self.cross_norm(x), state.memory[number], state.memory_mask))
+        x = x + self.dropout(self.own(normed, self.own.keys_values(normed), causal=True))
+        if self.cross is not None and self.cross_norm is not None and memory is not None:
+            x = x + self.dropout(self.cross(self.cross_norm(x), memory, memory_mask))
         return x + self.dropout(self.feed_forward(self.feed_forward_norm(x)))
+
+    def step(self, x: Tensor, state: TransformerState, number: int) -> Tensor:
+        """One token of each hypothesis, (B, K, D), by layer `number`; with few rows calls count, so there are few."""
+        split = (*x.shape[:2], -1, self.own.heads, x.shape[2] // self.own.heads)
+        parts = self.own_in(self.own_norm(x)).view(split).permute(2, 0, 3, 1, 4)  # query, key, value: [B, H, K, D / H]
+        mixed = functional.scaled_dot_product_attention(parts[0], *state.remember(number, parts[1:]), state.mask)
+        x = self.own_out(mixed.transpose(1, 2).flatten(2), added=x)
+        if self.cross_norm is not None:
+            query = self.cross_in(self.cross_norm(x)).view(split)[:, :, 0].transpose(1, 2)
+            mixed = functional.scaled_dot_product_attention(query, *state.memory[number], state.memory_mask)
+            x = self.cross_out(mixed.transpose(1, 2).flatten(2), added=x)
+        return self.feed_out(self.feed_in(self.feed_forward_norm(x), relu=True), added=x)
 
 
 class TransformerStack(nn.Module):
@@ -213,20 +227,25 @@ class TransformerStack(nn.Module):
 
     def forward(self, x: Tensor, state: TransformerState) -> Tensor:
         """Whole sentences (B, U, D), which leave the state as it is."""
-        return self._layers(x, state, torch.arange(x.shape[1], device=x.device), step=False)
+        x = self._placed(x, torch.arange(x.shape[1], device=x.device))
+        for layer, memory in zip_longest(self.layers, state.memory):
+            x = layer(x, memory, state.memory_mask)
+        return self.norm(x)
 
     def step(self, x: Tensor, state: TransformerState) -> Tensor:
         """One more token of each hypothesis, (B, K, D); the state goes on by it."""
         position = torch.full((1,), state.length, device=x.device)
         state.begin_step(x[..., 0], len(self.layers), self.heads, self.size // self.heads, x)
-        return self._layers(x, state, position, step=True)
+        x = self._placed(x, position)
+        layers: Iterable[TransformerLayer] = self.layers  # type: ignore[assignment]
+        for number, layer in enumerate(layers):
+            x = layer.step(x, state, number)
+        return self.norm(x)
 
-    def _layers(self, x: Tensor, state: TransformerState, positions: Tensor, step: bool) -> Tensor:
+    def _placed(self, x: Tensor, positions: Tensor) -> Tensor:
         if self.positions == "sinusoidal":
             x = self.dropout(x * math.sqrt(self.size) + sinusoids(positions, self.size))
-        for number, layer in enumerate(self.layers):
-            x = layer(x, state, number, step)
-        return self.norm(x)
+        return x
 
 
 class TransformerDecoder(nn.Module):
@@ -236,7 +255,8 @@ class TransformerDecoder(nn.Module):
         super().__init__()
         self.embedding = nn.Embedding(vocabulary, size)
         self.stack = TransformerStack(TransformerConfig(**config.model_dump(), size=size), cross=True)
-        self.out = PackedLinear(size, vocabulary)
+        self.out = Linear(size, vocabulary)
+        self.packed_out = Packed(self.out)
 
     def start(self, encoded: Tensor, lengths: Tensor | None = None) -> TransformerState:
         """The state before the first token, for encoded (B, T, D) of the given lengths (B,)."""
@@ -248,7 +268,7 @@ class TransformerDecoder(nn.Module):
 
     def step(self, tokens: Tensor, state: TransformerState) -> Tensor:
         """One more token of each hypothesis, (B, K) -> log probabilities (B, K, V) of the next one."""
-        return log_softmax(self.out(self.stack.step(self.embedding(tokens), state)))
+        return log_softmax(self.packed_out(self.stack.step(self.embedding(tokens), state)))
 
 
 def log_softmax(logits: Tensor) -> Tensor:
