@@ -64,18 +64,18 @@ class Packed:
 
     def __init__(self, *layers: nn.Linear) -> None:
         self.layers = layers
-        self._parts = [part for layer in layers for part in (layer.weight, layer.bias) if part is not None]
         self._made: tuple[list[tuple[int, int]], Tensor, Tensor | None] | None = None
 
     def __call__(self, x: Tensor, added: Tensor | None = None, relu: bool = False) -> Tensor:
         """What the layers give of (..., K), one after the other in (..., N); with `relu` of it, or `added` to it."""
+        parts = [part for layer in self.layers for part in layer._parameters.values() if part is not None]
         # Weights made in inference mode do not tell when they change.
-        if torch.is_grad_enabled() or not _usable(x, self._parts[0]) or self._parts[0].is_inference():
+        if torch.is_grad_enabled() or not _usable(x, parts[0]) or parts[0].is_inference():
             found = [layer(x) for layer in self.layers]
             y = torch.cat(found, dim=-1) if len(found) > 1 else found[0]
             y = y.relu() if relu else y
             return y if added is None else added + y
-        now = [(part._version, part.data_ptr()) for part in self._parts]
+        now = [(part._version, part.data_ptr()) for part in parts]
         if self._made is None or self._made[0] != now:
             self._made = now, *self._laid_out()
         _, weight, bias = self._made

@@ -58,8 +58,9 @@ def test_packed_weights_follow_the_weights(rows: int, count: int, bias: bool) ->
         packed(x, added).square().sum().backward()
         torch.optim.SGD(layers.parameters(), 0.01).step()
     with torch.no_grad():
-        layers.load_state_dict({name: 2 * value for name, value in layers.state_dict().items()})
-        check()
+        for assign in (False, True):
+            layers.load_state_dict({name: 2 * value for name, value in layers.state_dict().items()}, assign=assign)
+            check()
     with torch.inference_mode():
         check()
 
