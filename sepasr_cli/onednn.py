@@ -79,8 +79,9 @@ class Packed:
         if self._made is None or self._made[0] != now:
             self._made = now, *self._laid_out()
         _, weight, bias = self._made
+        x = x.contiguous()
         if added is not None:
-            return torch.ops.mkldnn._linear_pointwise.binary(x, added, weight, bias, "add")
+            return torch.ops.mkldnn._linear_pointwise.binary(x, added.contiguous(), weight, bias, "add")
         return torch.ops.mkldnn._linear_pointwise.default(x, weight, bias, "relu" if relu else "none", [], "")
 
     def _laid_out(self) -> tuple[Tensor, Tensor | None]:

@@ -99,7 +99,7 @@ def _follow(kind: type[Settings], location: tuple[Any, ...]) -> tuple[list[Any],
         options = _settings_within(level)
         tagged = [option for option in options if len(options) > 1 and key in _tags(option)]
         member = isinstance(key, str) and (
-            "[" in key or (not options and key in ("int", "constrained-int", "float", "str", "bool"))
+            "[" in key or (not options and key.removeprefix("constrained-") in ("int", "float", "str", "bool"))
         )
         if tagged:
             level = tagged[0]

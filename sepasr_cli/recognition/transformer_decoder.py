@@ -82,10 +82,6 @@ class TransformerState:
         self._nodes: Tensor | None = None
         #: What to add to the scores of nodes (B, K, N): zero for a hypothesis's own, else -inf.
         self._hidden: Tensor | None = None
-        #: Of the step under way: nodes in use, and their part that is new (L, 2, B, H, N or K, D / H).
-        self._seen = self._new = torch.empty(0)
-        #: What to add to scores (B, H, K, N) of the nodes.
-        self.mask = torch.empty(0)
 
     def begin_step(self, tokens: Tensor, layers: int, heads: int, width: int, like: Tensor) -> None:
         """Make room for one more node for each of tokens (B, K), which only its own hypothesis sees."""
@@ -99,15 +95,20 @@ class TransformerState:
         self._hidden[:, :, self._used : self._used + hypotheses].diagonal(dim1=1, dim2=2).zero_()
         self._used += hypotheses
         self.length += 1
-        self._seen = self._nodes[..., : self._used, :]
-        self._new = self._seen[..., -hypotheses:, :]
-        self.mask = self._hidden[:, None, :, : self._used]
 
     def remember(self, layer: int, new: Tensor) -> KeysValues:
         """Keep the keys and values (2, B, H, K, D / H) of a step that has begun; returns those of all nodes."""
-        self._new[layer].copy_(new)
-        keys, values = self._seen[layer].unbind()
+        assert self._nodes is not None
+        kept = self._nodes[layer, ..., : self._used, :]
+        kept[..., -new.shape[3] :, :] = new
+        keys, values = kept.unbind()
         return keys, values
+
+    @property
+    def mask(self) -> Tensor:
+        """What to add to scores (B, H, K, N) of the nodes."""
+        assert self._hidden is not None
+        return self._hidden[:, None, :, : self._used]
 
     def select(self, parents: Tensor) -> None:
         """Go on with the hypotheses at these indices (B, K') of each utterance, repeats allowed."""
@@ -146,20 +147,20 @@ class Attention(nn.Module):
 
     def keys_values(self, x: Tensor) -> KeysValues:
         """(B, U, D) -> keys and values, each (B, H, U, D / H)."""
-        return self._split(self.key(x)), self._split(self.value(x))
+        return self.split(self.key(x)), self.split(self.value(x))
 
     def forward(self, x: Tensor, memory: KeysValues, mask: Tensor | None = None, causal: bool = False) -> Tensor:
         """x (B, U, D) attends to the keys and values, whose scores have `mask` added: -> (B, U, D)."""
-        mixed = functional.scaled_dot_product_attention(
-            self._split(self.query(x)),
-            *memory,
-            attn_mask=mask,
-            dropout_p=self.dropout if self.training else 0.0,
-            is_causal=causal,
-        )
-        return self.out(mixed.transpose(1, 2).flatten(2))
+        return self.out(self.mix(self.split(self.query(x)), memory, mask, causal))
 
-    def _split(self, x: Tensor) -> Tensor:
+    def mix(self, query: Tensor, memory: KeysValues, mask: Tensor | None = None, causal: bool = False) -> Tensor:
+        """The values as the queries (B, H, U, D / H) attend to them: (B, U, D), before the last projection."""
+        dropout = self.dropout if self.training else 0.0
+        mixed = functional.scaled_dot_product_attention(query, *memory, mask, dropout, causal)
+        return mixed.transpose(1, 2).flatten(2)
+
+    def split(self, x: Tensor) -> Tensor:
+        """(B, U, D) -> (B, H, U, D / H)."""
         return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
 
 
@@ -194,12 +195,10 @@ class TransformerLayer(nn.Module):
         """One token of each hypothesis, (B, K, D), by layer `number`; with few rows calls count, so there are few."""
         split = (*x.shape[:2], -1, self.own.heads, x.shape[2] // self.own.heads)
         parts = self.own_in(self.own_norm(x)).view(split).permute(2, 0, 3, 1, 4)  # query, key, value: [B, H, K, D / H]
-        mixed = functional.scaled_dot_product_attention(parts[0], *state.remember(number, parts[1:]), state.mask)
-        x = self.own_out(mixed.transpose(1, 2).flatten(2), added=x)
-        if self.cross_norm is not None:
-            query = self.cross_in(self.cross_norm(x)).view(split)[:, :, 0].transpose(1, 2)
-            mixed = functional.scaled_dot_product_attention(query, *state.memory[number], state.memory_mask)
-            x = self.cross_out(mixed.transpose(1, 2).flatten(2), added=x)
+        x = self.own_out(self.own.mix(parts[0], state.remember(number, parts[1:]), state.mask), added=x)
+        if self.cross is not None and self.cross_norm is not None:
+            query = self.cross.split(self.cross_in(self.cross_norm(x)))
+            x = self.cross_out(self.cross.mix(query, state.memory[number], state.memory_mask), added=x)
         return self.feed_out(self.feed_in(self.feed_forward_norm(x), relu=True), added=x)
 
 

@@ -15,6 +15,7 @@ from sepasr_cli.separation import build_separator, tfgridnet
 from sepasr_cli.separation.losses import separation_loss, si_sdr
 from sepasr_cli.separation.tfgridnet import GridBlock, TFGridNet, TFGridNetConfig, averaged, cues
 from sepasr_cli.separation.wiener import explain
+from sepasr_cli.settings import validate
 
 SMALL: dict[str, Any] = {"blocks": 1, "embedding": 8, "lstm": 8, "heads": 2, "qk_size": 70, "fft_size": 64, "hop": 32}
 
@@ -178,6 +179,8 @@ def test_checkpointing_changes_nothing(setting: bool | int, again: list[int], ha
 def test_checkpointing_of_fewer_blocks_than_none_is_refused() -> None:
     with pytest.raises(ValidationError, match="greater than or equal to 0"):
         TFGridNetConfig(checkpoint_activations=-1)
+    with pytest.raises(SepasrError, match=r"found -1, expected true or false or a number greater than or equal to 0$"):
+        validate(TFGridNetConfig, {"checkpoint_activations": -1}, "recipe")
 
 
 @pytest.mark.parametrize("kind", ["l1", "si_sdr"])
